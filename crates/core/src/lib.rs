@@ -1,0 +1,20 @@
+//! The words of the platform as types: ids, money, job status and its transitions, error classes, retry policy, clock.
+//!
+//! Pure: this crate knows no runtime, database, file system or network. Time comes in through [`Clock`], randomness
+//! through arguments. Everything else in the workspace may depend on it; it depends on nothing of the workspace.
+
+pub mod clock;
+pub mod error;
+pub mod ids;
+pub mod money;
+pub mod retry;
+pub mod status;
+
+pub use clock::{Clock, SharedClock, SystemClock, TestClock, Timestamp};
+pub use error::{ErrorClass, FieldError, JobError};
+pub use ids::{
+    ApiKeyId, ArtifactId, BudgetId, CallId, JobId, JobSeq, OwnerId, RequestId, RunNo, UploadId, WorkerId,
+};
+pub use money::PicoUsd;
+pub use retry::RetryPolicy;
+pub use status::{JobStatus, Priority, RunOutcome};
