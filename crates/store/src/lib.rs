@@ -1,1 +1,24 @@
+//! The database: connections, transactions, migrations, and the statements of the platform's tables, on SQLite and
+//! PostgreSQL.
+//!
+//! It knows no HTTP and no object storage, and of the domain only `windrow-core`. Nothing else in the workspace speaks
+//! to a database but through this crate: [`Tx`], [`Conn`] and the macros [`execute!`], [`fetch_one!`],
+//! [`fetch_optional!`] and [`fetch_all!`], which expand one SQL text into both drivers.
 
+pub mod conn;
+pub mod db;
+pub mod dialect;
+pub mod error;
+pub mod fault;
+mod macros;
+pub mod migrate;
+pub mod sql;
+
+pub use conn::{Arm, Conn, Tx};
+pub use db::{Db, DbOptions};
+pub use dialect::{Dialect, ListOf, json_ints, json_texts, json_uuids};
+pub use error::{Fault, StoreError};
+pub use migrate::{MigrationError, MigrationSet};
+
+/// For the macros, and for workloads' own row types.
+pub use sqlx;

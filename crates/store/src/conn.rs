@@ -1,0 +1,158 @@
+//! A connection for reads, and a transaction.
+
+use std::ops::{Deref, DerefMut};
+
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Postgres, SqlStr, Sqlite, SqliteConnection, Transaction};
+
+use crate::fault::{FaultPoint, SharedFaultHook};
+use crate::{Dialect, StoreError};
+
+/// The driver's connection that the macros hand a statement to.
+#[derive(Debug)]
+pub enum Arm<'a> {
+    Sqlite(&'a mut SqliteConnection),
+    Postgres(&'a mut PgConnection),
+}
+
+#[derive(Debug)]
+pub(crate) enum Link {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+    SqliteTx(Transaction<'static, Sqlite>),
+    PostgresTx(Transaction<'static, Postgres>),
+}
+
+/// A connection of either database. Functions that only read take `&mut Conn`, which a `&mut Tx` also is. Outside a
+/// transaction each statement sees its own snapshot.
+#[derive(Debug)]
+pub struct Conn {
+    link: Link,
+    faults: Option<SharedFaultHook>,
+}
+
+impl Conn {
+    pub(crate) fn new(link: Link, faults: Option<SharedFaultHook>) -> Self {
+        Self { link, faults }
+    }
+
+    pub const fn dialect(&self) -> Dialect {
+        match self.link {
+            Link::Sqlite(_) | Link::SqliteTx(_) => Dialect::Sqlite,
+            Link::Postgres(_) | Link::PostgresTx(_) => Dialect::Postgres,
+        }
+    }
+
+    /// What a statement is sent on. Fails only when a test's fault hook strikes.
+    pub fn arm(&mut self, statement: &SqlStr) -> Result<Arm<'_>, StoreError> {
+        self.strike(FaultPoint::Statement(statement.as_str()))?;
+        Ok(match &mut self.link {
+            Link::Sqlite(conn) => Arm::Sqlite(conn),
+            Link::SqliteTx(tx) => Arm::Sqlite(tx),
+            Link::Postgres(conn) => Arm::Postgres(conn),
+            Link::PostgresTx(tx) => Arm::Postgres(tx),
+        })
+    }
+
+    /// Runs one or more statements without parameters and without preparing them: migrations, PRAGMAs, savepoints.
+    pub async fn raw(&mut self, sql: impl sqlx::SqlSafeStr) -> Result<(), StoreError> {
+        let sql = sql.into_sql_str();
+        let text = sql.clone();
+        let done = match self.arm(&text)? {
+            Arm::Sqlite(conn) => sqlx::raw_sql(sql).execute(conn).await.map(drop),
+            Arm::Postgres(conn) => sqlx::raw_sql(sql).execute(conn).await.map(drop),
+        };
+        done.map_err(|error| StoreError::from_sqlx(text.as_str(), error))
+    }
+
+    fn strike(&self, point: FaultPoint<'_>) -> Result<(), StoreError> {
+        match &self.faults {
+            Some(hook) if hook.strikes(point) => Err(StoreError::Injected(format!("{point:?}"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A transaction that owns its connection. On SQLite it is the one writer (BEGIN IMMEDIATE). Dropped without
+/// [`Tx::commit`], it rolls back.
+#[derive(Debug)]
+pub struct Tx {
+    conn: Conn,
+    savepoints: usize,
+}
+
+impl Tx {
+    pub(crate) fn new(link: Link, faults: Option<SharedFaultHook>) -> Self {
+        Self { conn: Conn::new(link, faults), savepoints: 0 }
+    }
+
+    /// Returns once the commit is on disk. An error of the kind [`StoreError::UnknownOutcome`] leaves open whether it
+    /// is; after any other it is not.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.conn.strike(FaultPoint::BeforeCommit)?;
+        let Conn { link, faults } = self.conn;
+        let done = match link {
+            Link::SqliteTx(tx) => tx.commit().await,
+            Link::PostgresTx(tx) => tx.commit().await,
+            Link::Sqlite(_) | Link::Postgres(_) => unreachable!("a Tx is only made of a transaction"),
+        };
+        done.map_err(|error| match StoreError::from_sqlx("COMMIT", error) {
+            StoreError::Unreachable(message) => StoreError::UnknownOutcome(message),
+            error => error,
+        })?;
+        match faults {
+            Some(hook) if hook.strikes(FaultPoint::AfterCommit) => {
+                Err(StoreError::UnknownOutcome("injected: the reply was lost".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        let done = match self.conn.link {
+            Link::SqliteTx(tx) => tx.rollback().await,
+            Link::PostgresTx(tx) => tx.rollback().await,
+            Link::Sqlite(_) | Link::Postgres(_) => unreachable!("a Tx is only made of a transaction"),
+        };
+        done.map_err(|error| StoreError::from_sqlx("ROLLBACK", error))
+    }
+
+    /// Starts a part that can be undone alone. Must be ended by [`Tx::release`] or [`Tx::rollback_to`], innermost
+    /// first.
+    pub async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.savepoints += 1;
+        let sql = format!("SAVEPOINT part_{}", self.savepoints);
+        self.conn.raw(sqlx::AssertSqlSafe(sql)).await
+    }
+
+    /// Keeps what was done since the innermost savepoint.
+    pub async fn release(&mut self) -> Result<(), StoreError> {
+        debug_assert!(self.savepoints > 0, "release without savepoint");
+        let sql = format!("RELEASE SAVEPOINT part_{}", self.savepoints);
+        self.savepoints -= 1;
+        self.conn.raw(sqlx::AssertSqlSafe(sql)).await
+    }
+
+    /// Undoes what was done since the innermost savepoint, and ends it.
+    pub async fn rollback_to(&mut self) -> Result<(), StoreError> {
+        debug_assert!(self.savepoints > 0, "rollback without savepoint");
+        let name = self.savepoints;
+        self.savepoints -= 1;
+        let sql = format!("ROLLBACK TO SAVEPOINT part_{name}; RELEASE SAVEPOINT part_{name}");
+        self.conn.raw(sqlx::AssertSqlSafe(sql)).await
+    }
+}
+
+impl Deref for Tx {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+}

@@ -1,0 +1,280 @@
+//! The pools of one database.
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, SqlitePool};
+
+use crate::conn::Link;
+use crate::fault::SharedFaultHook;
+use crate::{Conn, Dialect, StoreError, Tx};
+
+/// How a database is opened.
+#[derive(Clone, Debug)]
+pub struct DbOptions {
+    /// PostgreSQL: connections of the pool. SQLite: readers beside the one writer.
+    pub max_connections: u32,
+    /// How long to wait for a free connection before [`StoreError::Busy`].
+    pub acquire_timeout: Duration,
+    /// SQLite: how long to wait for another process's lock.
+    pub busy_timeout: Duration,
+    /// How long one read (SQLite: one use of a reader; PostgreSQL: one statement) may take.
+    pub read_limit: Duration,
+    /// Shown by PostgreSQL in `pg_stat_activity`.
+    pub application_name: String,
+    /// Where LISTEN connects to, for those behind a pooler; default: the database's own URL.
+    pub listen_url: Option<String>,
+}
+
+impl Default for DbOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 8,
+            acquire_timeout: Duration::from_secs(10),
+            busy_timeout: Duration::from_secs(5),
+            read_limit: Duration::from_secs(20),
+            application_name: "windrow".to_owned(),
+            listen_url: None,
+        }
+    }
+}
+
+/// One database, of either kind. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pools: Pools,
+    options: DbOptions,
+    faults: Option<SharedFaultHook>,
+}
+
+#[derive(Clone, Debug)]
+enum Pools {
+    Sqlite { writer: SqlitePool, readers: SqlitePool },
+    Postgres { pool: PgPool, schema: Option<String>, listen: PgConnectOptions },
+}
+
+impl Db {
+    /// Opens `sqlite:PATH` (made if absent; its folder must exist) or `postgres://…`, with `?schema=NAME` or not.
+    pub async fn connect(url: &str, options: DbOptions) -> Result<Self, StoreError> {
+        let pools = match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => open_sqlite(url, &options).await?,
+            Some("postgres" | "postgresql") => open_postgres(url, &options).await?,
+            scheme => {
+                let problem = format!("its scheme is {:?}", scheme.unwrap_or_default());
+                return Err(StoreError::BadUrl { problem });
+            }
+        };
+        Ok(Self { pools, options, faults: None })
+    }
+
+    /// The same pools, with a test's hook in every transaction.
+    #[must_use]
+    pub fn with_faults(mut self, hook: SharedFaultHook) -> Self {
+        self.faults = Some(hook);
+        self
+    }
+
+    pub const fn dialect(&self) -> Dialect {
+        match self.pools {
+            Pools::Sqlite { .. } => Dialect::Sqlite,
+            Pools::Postgres { .. } => Dialect::Postgres,
+        }
+    }
+
+    pub const fn options(&self) -> &DbOptions {
+        &self.options
+    }
+
+    /// The PostgreSQL schema that the URL named.
+    pub fn schema(&self) -> Option<&str> {
+        match &self.pools {
+            Pools::Postgres { schema, .. } => schema.as_deref(),
+            Pools::Sqlite { .. } => None,
+        }
+    }
+
+    /// Starts a transaction that may write. On SQLite it waits until it is the one writer.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let link = match &self.pools {
+            Pools::Sqlite { writer, .. } => {
+                Link::SqliteTx(sql("BEGIN", writer.begin_with("BEGIN IMMEDIATE").await)?)
+            }
+            Pools::Postgres { pool, .. } => Link::PostgresTx(sql("BEGIN", pool.begin().await)?),
+        };
+        Ok(Tx::new(link, self.faults.clone()))
+    }
+
+    /// A connection for reads; on SQLite it can't write. It fails with [`StoreError::TimeLimit`] past the read limit.
+    pub async fn read(&self) -> Result<Conn, StoreError> {
+        let link = match &self.pools {
+            Pools::Sqlite { readers, .. } => {
+                let mut conn = sql("acquire", readers.acquire().await)?;
+                let deadline = Instant::now() + self.options.read_limit;
+                let mut handle = sql("acquire", conn.lock_handle().await)?;
+                // asked every 10,000 virtual machine steps, some 100 µs
+                handle.set_progress_handler(10_000, move || Instant::now() < deadline);
+                drop(handle);
+                Link::Sqlite(conn)
+            }
+            Pools::Postgres { pool, .. } => Link::Postgres(sql("acquire", pool.acquire().await)?),
+        };
+        Ok(Conn::new(link, None))
+    }
+
+    /// A snapshot for reads that must agree with each other. Drop it, or roll it back, when done.
+    pub async fn snapshot(&self) -> Result<Tx, StoreError> {
+        let link = match &self.pools {
+            Pools::Sqlite { readers, .. } => Link::SqliteTx(sql("BEGIN", readers.begin().await)?),
+            Pools::Postgres { pool, .. } => {
+                let begin = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await;
+                Link::PostgresTx(sql("BEGIN", begin)?)
+            }
+        };
+        Ok(Tx::new(link, None))
+    }
+
+    /// The SQLite writer outside a transaction, for PRAGMAs and checkpoints of the log; PostgreSQL: any connection.
+    pub async fn writer(&self) -> Result<Conn, StoreError> {
+        let link = match &self.pools {
+            Pools::Sqlite { writer, .. } => Link::Sqlite(sql("acquire", writer.acquire().await)?),
+            Pools::Postgres { pool, .. } => Link::Postgres(sql("acquire", pool.acquire().await)?),
+        };
+        Ok(Conn::new(link, None))
+    }
+
+    /// A PostgreSQL connection outside the pool, on the LISTEN URL: for LISTEN, NOTIFY and beats. None on SQLite.
+    pub async fn listener(&self) -> Result<Option<sqlx::postgres::PgListener>, StoreError> {
+        match &self.pools {
+            Pools::Sqlite { .. } => Ok(None),
+            Pools::Postgres { listen, .. } => {
+                let pool = PgPoolOptions::new()
+                    .max_connections(1)
+                    .acquire_timeout(self.options.acquire_timeout)
+                    .idle_timeout(None)
+                    .max_lifetime(None)
+                    .connect_lazy_with(listen.clone());
+                let listener = sqlx::postgres::PgListener::connect_with(&pool).await;
+                sql("LISTEN", listener).map(Some)
+            }
+        }
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut conn = self.read().await?;
+        crate::fetch_one!(&mut conn, scalar i64, "SELECT CAST(1 AS bigint)").map(drop)
+    }
+
+    /// Closes all connections; SQLite folds its log into the file.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Pools::Postgres { pool, .. } => pool.close().await,
+        }
+    }
+}
+
+fn sql<T>(what: &str, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+    result.map_err(|error| StoreError::from_sqlx(what, error))
+}
+
+async fn open_sqlite(url: &str, options: &DbOptions) -> Result<Pools, StoreError> {
+    let base = SqliteConnectOptions::from_str(url)
+        .map_err(|error| StoreError::BadUrl { problem: error.to_string() })?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(options.busy_timeout)
+        .statement_cache_capacity(256)
+        .pragma("temp_store", "memory");
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(options.acquire_timeout)
+        .connect_with(base.clone().pragma("cache_size", "-16000"))
+        .await;
+    let writer = writer.map_err(|error| match StoreError::from_sqlx("open", error) {
+        StoreError::Unreachable(why) => StoreError::Unreachable(format!(
+            "{url}: {why} (does the folder exist, and may this user write there?)"
+        )),
+        error => error,
+    })?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(options.max_connections)
+        .test_before_acquire(false)
+        .idle_timeout(Duration::from_secs(60))
+        .acquire_timeout(options.acquire_timeout)
+        .connect_lazy_with(base.pragma("query_only", "on"));
+    Ok(Pools::Sqlite { writer, readers })
+}
+
+async fn open_postgres(url: &str, options: &DbOptions) -> Result<Pools, StoreError> {
+    let (base, schema) = postgres_options(url, options)?;
+    let listen = match &options.listen_url {
+        Some(url) => postgres_options(url, options)?.0,
+        None => base.clone(),
+    };
+    let pool = PgPoolOptions::new()
+        .max_connections(options.max_connections)
+        .acquire_timeout(options.acquire_timeout)
+        .connect_with(base)
+        .await;
+    let pool = sql("connect", pool)?;
+    Ok(Pools::Postgres { pool, schema, listen })
+}
+
+/// `schema` is Prisma's word for what PostgreSQL calls the search path; the driver would refuse it.
+fn postgres_options(
+    url: &str,
+    options: &DbOptions,
+) -> Result<(PgConnectOptions, Option<String>), StoreError> {
+    let (url, schema) = take_schema(url)?;
+    let limit = options.read_limit.as_millis().to_string();
+    let mut base = PgConnectOptions::from_str(&url)
+        .map_err(|error| StoreError::BadUrl { problem: error.to_string() })?
+        .application_name(&options.application_name)
+        .statement_cache_capacity(256)
+        .options([("synchronous_commit", "on"), ("statement_timeout", limit.as_str())])
+        .options([("idle_in_transaction_session_timeout", "30s"), ("jit", "off")]);
+    if let Some(schema) = &schema {
+        base = base.options([("search_path", schema.as_str())]);
+    }
+    Ok((base, schema))
+}
+
+fn take_schema(url: &str) -> Result<(String, Option<String>), StoreError> {
+    let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), None)) };
+    let (schema, rest): (Vec<&str>, Vec<&str>) =
+        query.split('&').partition(|pair| pair.starts_with("schema="));
+    let schema = schema.first().map(|pair| pair["schema=".len()..].to_owned());
+    if let Some(schema) = &schema {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if schema.is_empty() || schema.len() > 63 || !schema.chars().all(plain) {
+            let problem = format!("schema={schema:?} must be 1 to 63 of a-z, 0-9 and _");
+            return Err(StoreError::BadUrl { problem });
+        }
+    }
+    let url = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
+    Ok((url, schema))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_leaves_the_url() {
+        let (url, schema) = take_schema("postgres://u@h/d?schema=team_a&sslmode=disable").unwrap();
+        assert_eq!((url.as_str(), schema.as_deref()), ("postgres://u@h/d?sslmode=disable", Some("team_a")));
+        assert_eq!(take_schema("postgres://u@h/d").unwrap(), ("postgres://u@h/d".to_owned(), None));
+        assert!(take_schema("postgres://u@h/d?schema=a%20b").is_err());
+    }
+}

@@ -1,0 +1,137 @@
+//! All that differs between the databases in SQL that is otherwise written once.
+
+use std::fmt::Write as _;
+
+use uuid::Uuid;
+
+/// Which SQL a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// What a list that is bound as one JSON array holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ListOf {
+    /// Bind [`json_ints`].
+    Int,
+    /// Bind [`json_texts`].
+    Text,
+    /// Bind [`json_uuids`].
+    Uuid,
+}
+
+impl Dialect {
+    /// `sqlite` or `postgres`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+        }
+    }
+
+    /// One of two texts.
+    pub const fn pick<T: Copy>(self, sqlite: T, postgres: T) -> T {
+        match self {
+            Self::Sqlite => sqlite,
+            Self::Postgres => postgres,
+        }
+    }
+
+    /// Ends a SELECT whose rows are to be changed. SQLite has one writer: being it is the lock.
+    pub const fn for_update(self) -> &'static str {
+        self.pick("", " FOR UPDATE")
+    }
+
+    /// Ends a SELECT whose rows must stay as they are until the commit.
+    pub const fn for_share(self) -> &'static str {
+        self.pick("", " FOR SHARE")
+    }
+
+    /// Ends a SELECT that takes only rows which nobody else is changing.
+    pub const fn for_update_skip_locked(self) -> &'static str {
+        self.pick("", " FOR UPDATE SKIP LOCKED")
+    }
+
+    /// `column IN (the list bound at placeholder)`; the list is one JSON array, so that the statement's text does not
+    /// depend on its length.
+    pub fn member(self, column: &str, placeholder: &str, of: ListOf) -> String {
+        let select = self.list(placeholder, of);
+        format!("{column} IN ({select})")
+    }
+
+    /// A SELECT of the list bound at `placeholder`, one row an element.
+    pub fn list(self, placeholder: &str, of: ListOf) -> String {
+        match (self, of) {
+            (Self::Sqlite, ListOf::Int | ListOf::Text) => {
+                format!("SELECT value FROM json_each({placeholder})")
+            }
+            (Self::Sqlite, ListOf::Uuid) => format!("SELECT unhex(value) FROM json_each({placeholder})"),
+            (Self::Postgres, of) => {
+                let cast = match of {
+                    ListOf::Int => "::bigint",
+                    ListOf::Text => "",
+                    ListOf::Uuid => "::uuid",
+                };
+                format!("SELECT value{cast} FROM json_array_elements_text({placeholder}::json)")
+            }
+        }
+    }
+
+    /// The text at a path of object keys inside a JSON text column: `spec.model` is `json_text("spec", &["model"])`.
+    /// Keys are literals of this program, never a user's.
+    pub fn json_text(self, column: &str, path: &[&str]) -> String {
+        debug_assert!(path.iter().all(|key| key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')));
+        match self {
+            Self::Sqlite => format!("json_extract({column}, '$.{}')", path.join(".")),
+            Self::Postgres => format!("({column}::json #>> '{{{}}}')", path.join(",")),
+        }
+    }
+}
+
+/// A JSON array of integers, for [`ListOf::Int`].
+pub fn json_ints(values: impl IntoIterator<Item = i64>) -> String {
+    json_list(values, |text, value| {
+        let _ = write!(text, "{value}");
+    })
+}
+
+/// A JSON array of strings, for [`ListOf::Text`].
+pub fn json_texts<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
+    json_list(values, |text, value| {
+        let _ = write!(text, "{}", serde_json::Value::from(value));
+    })
+}
+
+/// A JSON array of UUIDs as 32 hex digits, for [`ListOf::Uuid`].
+pub fn json_uuids(values: impl IntoIterator<Item = Uuid>) -> String {
+    json_list(values, |text, value| {
+        let _ = write!(text, "\"{}\"", value.simple());
+    })
+}
+
+fn json_list<T>(values: impl IntoIterator<Item = T>, write: impl Fn(&mut String, T)) -> String {
+    let mut text = String::from("[");
+    for value in values {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        write(&mut text, value);
+    }
+    text.push(']');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_json() {
+        assert_eq!(json_ints([1, -2]), "[1,-2]");
+        assert_eq!(json_ints([]), "[]");
+        assert_eq!(json_texts(["a\"b", "c"]), r#"["a\"b","c"]"#);
+        assert_eq!(json_uuids([Uuid::nil()]), format!("[\"{}\"]", "0".repeat(32)));
+    }
+}
