@@ -7,6 +7,7 @@ pub mod clock;
 pub mod error;
 pub mod ids;
 pub mod money;
+pub mod owner;
 pub mod retry;
 pub mod status;
 
@@ -16,5 +17,6 @@ pub use ids::{
     ApiKeyId, ArtifactId, BudgetId, CallId, JobId, JobSeq, OwnerId, RequestId, RunNo, UploadId, WorkerId,
 };
 pub use money::PicoUsd;
+pub use owner::{LedgerKind, Role, Scope, UploadStatus, UserStatus};
 pub use retry::RetryPolicy;
 pub use status::{JobStatus, Priority, RunOutcome};

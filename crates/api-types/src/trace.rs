@@ -1,0 +1,31 @@
+//! From a request id to what it set going.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use windrow_core::{JobId, JobStatus, Timestamp};
+
+use crate::audit::AuditEntry;
+use crate::run::Run;
+use crate::schema::JobStatusSchema;
+
+/// A job that a request submitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TracedJob {
+    #[schema(value_type = String, format = Uuid)]
+    pub id: JobId,
+    pub workload: String,
+    #[schema(value_type = JobStatusSchema)]
+    pub status: JobStatus,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    pub runs: Vec<Run>,
+}
+
+/// All that one request set going.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Trace {
+    pub request_id: String,
+    pub jobs: Vec<TracedJob>,
+    /// Empty for who isn't an admin.
+    pub audit: Vec<AuditEntry>,
+}

@@ -1,0 +1,20 @@
+//! What a webhook receives (Standard Webhooks, <https://www.standardwebhooks.com>).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use windrow_core::Timestamp;
+
+/// The body of a webhook; its id, time and signature are in the headers `webhook-id`, `webhook-timestamp` and
+/// `webhook-signature`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WebhookPayload {
+    /// `job.completed`, `job.failed`, `job.budget_exceeded`, `job.cancelled`, `job.rejected`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub timestamp: Timestamp,
+    /// The job's id, workload, status, result and error.
+    #[schema(value_type = Object)]
+    pub data: Value,
+}
