@@ -49,9 +49,9 @@ fn bad_keys_are_refused_with_the_reason() {
         ("/uploads/x".into(), "begin with a slash"),
         (format!("{own}//x"), "must not be empty"),
         (format!("{own}/x/"), "must not be empty"),
-        (format!("{own}/../x"), "\"..\""),
-        ("../uploads/x".into(), "\"..\""),
-        (format!("{own}/./x"), "\".\""),
+        (format!("{own}/../x"), "contain the segment \"..\""),
+        ("../uploads/x".into(), "contain the segment \"..\""),
+        (format!("{own}/./x"), "contain the segment \".\""),
         (format!("{own}/.meta"), "begin with a dot"),
         (format!("{own}/a\0b"), "'\\0'"),
         (format!("{own}/a\nb"), "'\\n'"),
@@ -83,7 +83,7 @@ proptest! {
             prop_assert!(path.components().all(|c| matches!(
                 c, std::path::Component::Normal(_) | std::path::Component::RootDir)));
             prop_assert!(path.starts_with(root.join(key.prefix().as_str())));
-            prop_assert_eq!(key.to_path().as_ref(), text.as_str());
+            prop_assert_eq!(key.to_path().to_string(), text);
         }
     }
 
