@@ -1,1 +1,22 @@
--- the engine's tables
+DROP VIEW job_status;
+DROP TABLE outbox;
+DROP TABLE events;
+DROP TABLE progress;
+DROP TABLE results;
+DROP TABLE saves;
+DROP TABLE parts;
+DROP TABLE checkpoints;
+DROP TABLE ledger;
+DROP TABLE call_journal;
+DROP TABLE calls;
+DROP TABLE budgets;
+DROP TABLE disabled_owners;
+DROP TABLE installation;
+DROP TABLE leases;
+DROP TABLE workers;
+DROP TABLE parents;
+DROP TABLE runs;
+DROP TABLE running;
+DROP TABLE scheduled;
+DROP TABLE ready;
+DROP TABLE jobs;

@@ -31,7 +31,7 @@ pub(super) async fn lock(db: &Db) -> Result<Tx, StoreError> {
     if db.dialect() == Dialect::Postgres {
         // the number is arbitrary; it keeps clear of the locks of caps, which hash names
         let name = db.schema().unwrap_or("public");
-        let sql = "SELECT count(*) FROM (SELECT pg_advisory_xact_lock(1465400402, hashtext($1))) AS taken";
+        let sql = "SELECT count(*) FROM (SELECT pg_advisory_xact_lock(1465400402, hashtext(coalesce(current_schema(), $1)))) AS taken";
         crate::fetch_one!(&mut tx, scalar i64, sql, name)?;
         if let Some(schema) = db.schema() {
             // the name was checked when the URL was read

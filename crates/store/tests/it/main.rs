@@ -1,0 +1,5 @@
+//! The store against both databases.
+
+mod base;
+mod migrations;
+mod support;

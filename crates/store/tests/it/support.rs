@@ -1,0 +1,18 @@
+//! What this crate's tests share.
+
+use windrow_core::{Clock, TestClock};
+use windrow_store::migrate::{self, PLATFORM};
+use windrow_store::{Db, DbOptions};
+use windrow_test_support::TestDb;
+
+/// An open database without tables.
+pub async fn open(test: &TestDb) -> Db {
+    Db::connect(test.url(), DbOptions::default()).await.expect("the test database opens")
+}
+
+/// An open database with the platform's tables.
+pub async fn migrated(test: &TestDb) -> Db {
+    let db = open(test).await;
+    migrate::up(&db, &[PLATFORM], TestClock::shared().now()).await.expect("the platform's migrations apply");
+    db
+}
