@@ -7,6 +7,8 @@
 
 mod cluster;
 mod database;
+mod python;
 
 pub use cluster::{Cluster, ClusterError};
 pub use database::{Dialect, TestDb, for_both};
+pub use python::{SmallModel, python};
