@@ -1,0 +1,108 @@
+//! What an export will write, settled before the first row.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use indexmap::IndexSet;
+use serde_json::value::RawValue;
+
+use super::partition::PartitionBy;
+use super::{Columns, ExportError, Format, Options, Shape, arrow};
+use crate::record::RawRecord;
+
+/// The columns before the output's own.
+pub(super) const LEADING: [&str; 5] = ["id", "job_id", "index", "created_at", "seed_data_id"];
+
+/// The formats, the columns in order, the layout.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) formats: Vec<Format>,
+    pub(super) columns: Columns,
+    pub(super) partition: PartitionBy,
+    pub(super) skip: std::collections::HashSet<u64>,
+    /// The output column that Parquet leaves out because the folders' names tell it.
+    pub(super) in_folder: Option<usize>,
+    pub(super) schema: SchemaRef,
+}
+
+impl Plan {
+    pub(super) fn new(options: Options) -> Result<Self, ExportError> {
+        let Options { formats, partition, columns, skip, .. } = options;
+        let formats: IndexSet<Format> = formats.into_iter().collect();
+        if formats.is_empty() {
+            return Err(ExportError::NoFormat);
+        }
+        let in_folder = check_partition(&partition, &columns)?;
+        let schema = schema(&columns, in_folder);
+        Ok(Self { formats: formats.into_iter().collect(), columns, partition, skip, in_folder, schema })
+    }
+
+    /// Finds the record's value for each output column, in the columns' order.
+    pub(super) fn arrange<'a>(
+        &self,
+        record: &RawRecord<'a>,
+        row: &mut Vec<Option<&'a RawValue>>,
+    ) -> Result<(), ExportError> {
+        row.clear();
+        row.resize(self.columns.output.len(), None);
+        for (expected, (name, value)) in record.output.iter().enumerate() {
+            // mostly, the fields stand in the columns' order
+            let position = match self.columns.output.get_index(expected) {
+                Some((column, _)) if column == name => expected,
+                _ => self.columns.output.get_index_of(&**name).ok_or_else(|| ExportError::UnknownColumn {
+                    column: name.to_string(),
+                    index: record.index,
+                })?,
+            };
+            if row[position].replace(*value).is_some() {
+                return Err(ExportError::DuplicateField { column: name.to_string(), index: record.index });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the `number`-th file of a folder goes.
+    pub(super) fn path(format: Format, folder: Option<&str>, number: usize) -> String {
+        match folder {
+            None => format!("data.{format}"),
+            Some(folder) => format!("{format}/{folder}/part-{number:05}.{format}"),
+        }
+    }
+}
+
+/// The position of the column whose values name the folders.
+fn check_partition(partition: &PartitionBy, columns: &Columns) -> Result<Option<usize>, ExportError> {
+    let refuse =
+        |field: &str, reason: String| Err(ExportError::Partition { field: field.to_owned(), reason });
+    match partition {
+        PartitionBy::None => Ok(None),
+        PartitionBy::Date if columns.output.contains_key("date") => {
+            refuse("date", "the records have a field of that name already".to_owned())
+        }
+        PartitionBy::Date => Ok(None),
+        PartitionBy::Field(name) => match columns.output.get_full(name) {
+            Some((position, _, shape)) if shape.is_scalar() => Ok(Some(position)),
+            Some((_, _, Shape::Json)) => refuse(name, "its values are of several types".to_owned()),
+            Some(_) => refuse(name, "its values are lists or objects".to_owned()),
+            None => {
+                let known: Vec<&str> = columns.output.keys().map(String::as_str).collect();
+                refuse(name, format!("the records have no such field, only: {}", known.join(", ")))
+            }
+        },
+    }
+}
+
+fn schema(columns: &Columns, in_folder: Option<usize>) -> SchemaRef {
+    let created_at = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let mut fields = vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("job_id", DataType::Utf8, false),
+        Field::new("index", DataType::Int64, false),
+        Field::new("created_at", created_at, false),
+        Field::new("seed_data_id", DataType::Utf8, false),
+    ];
+    let output = columns.output.iter().enumerate().filter(|(position, _)| Some(*position) != in_folder);
+    fields.extend(output.map(|(_, (name, shape))| arrow::field(name, shape)));
+    fields.push(arrow::meta_field(&columns.steps));
+    Arc::new(Schema::new(fields))
+}
