@@ -1,0 +1,27 @@
+# Short names for common commands; each is one line, so `just` itself is optional.
+
+# All checks and all tests, as CI runs them.
+test:
+    scripts/test
+
+# What compiles in seconds: formatting, layers, documents, file sizes.
+check:
+    cargo fmt --all --check
+    cargo xtask check
+
+# Who may depend on whom.
+layers:
+    cargo xtask layers
+    cargo deny --log-level error check bans
+
+# Lints of the whole workspace.
+clippy:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# The test suite N times in a row: a test that fails once is mended or deleted, never retried.
+flake N="3":
+    for run in $(seq {{N}}); do echo "run $run of {{N}}"; cargo nextest run --workspace || exit 1; done
+
+# A benchmark of bench/, by its folder's name.
+bench NAME="engine":
+    cargo run --release --package bench-{{NAME}}
