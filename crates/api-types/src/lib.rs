@@ -20,6 +20,7 @@ pub mod trace;
 pub mod upload;
 pub mod user;
 pub mod webhook;
+pub mod worker;
 
 pub use artifact::{Artifact, ArtifactGroup, ArtifactQuery};
 pub use audit::{AuditEntry, AuditQuery};

@@ -1,1 +1,29 @@
+//! What a workload is, what a run may do to the world, and the engine that carries it out.
+//!
+//! - [`Workload`]: the three steps `load`, `run`, `commit`. Only `load` and `commit` see a database; `run` sees a
+//!   [`JobContext`] and may be anywhere.
+//! - [`Engine`]: the operations behind a [`JobContext`]. The local engine has a database, the remote one speaks the
+//!   worker protocol; one conformance suite runs on both.
+//!
+//! This crate knows no HTTP server, no page, no command line, and no workload by name.
 
+pub mod assets;
+pub mod context;
+pub mod engine;
+mod meter;
+mod pending;
+pub mod stop;
+pub mod workload;
+
+pub use assets::AssetCache;
+pub use context::{CallAnswer, JobContext, RunError, RunServices};
+pub use engine::{Engine, EngineError, MAX_CHILDREN_A_CALL, MAX_PAGE, ObjectStream, PutPlace, RUN_PREFIXES};
+pub use stop::{Stop, StopSignal};
+pub use windrow_api_types::worker::{
+    ArtifactVersion, BeatReply, Bill, Checkpoint, Child, ClaimRequest, EndReply, FreeCall, JournalEntry,
+    JournalLine, Lease, NewArtifact, NewChild, Output, Part, Progress, Reserve, Reserved, RunEnd, RunRef,
+    SCHEMA_VERSION, Settle, SettleResult, StopOrder, StopReason, StoredObject,
+};
+pub use workload::{
+    AfterCommit, Ended, JobRecord, Limits, Outcome, PrepareError, SubmitContext, Workload, WorkloadRegistry,
+};

@@ -1,0 +1,128 @@
+//! Bodies of the worker protocol's requests and answers that are not plain data of a run.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use windrow_core::JobError;
+
+use super::{Child, JournalEntry, Lease, NewChild, Output, Part, Reserve, Reserved, Settle, StopReason};
+
+/// `POST /v1/worker/claim` answers with the leases handed out; none when there was no work in time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClaimReply {
+    pub leases: Vec<Lease>,
+}
+
+/// `POST /v1/worker/leases/{id}/heartbeat` answers whether the run must stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeartbeatReply {
+    pub stop: Option<StopReason>,
+}
+
+/// `POST /v1/worker/leases/{id}/reserve`: settles first, then reserves, in one transaction.
+/// `POST /v1/worker/leases/{id}/settle` is the same with nothing to reserve; it works after the lease is gone too.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MoneyRequest {
+    #[serde(default)]
+    pub settle: Vec<Settle>,
+    #[serde(default)]
+    pub reserve: Vec<Reserve>,
+}
+
+/// One answer for each of `reserve`, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MoneyReply {
+    pub reserved: Vec<Reserved>,
+}
+
+/// `GET /v1/worker/leases/{id}/journal`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JournalReply {
+    pub entries: Vec<JournalEntry>,
+}
+
+/// `POST /v1/worker/leases/{id}/save`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SaveRequest {
+    /// The chunk's number: saved once, whatever is repeated.
+    pub n: i64,
+    pub chunk: Value,
+}
+
+/// `GET /v1/worker/leases/{id}/save`: the numbers of the chunks that are saved already, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SavedReply {
+    pub saved: Vec<i64>,
+}
+
+/// `POST /v1/worker/leases/{id}/complete`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum CompleteRequest {
+    Done {
+        output: Output,
+    },
+    /// The budget is spent; the output so far.
+    Partial {
+        output: Output,
+    },
+    /// Wait for the children that were added.
+    Await,
+}
+
+/// `POST /v1/worker/leases/{id}/fail`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FailRequest {
+    #[schema(value_type = Object)]
+    pub error: JobError,
+}
+
+/// `POST /v1/worker/leases/{id}/children`: at most 500.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AddChildrenRequest {
+    pub children: Vec<NewChild>,
+}
+
+/// `GET /v1/worker/leases/{id}/children`: in key order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+pub struct ChildrenQuery {
+    /// The key of the last child that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// At most 1,000.
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChildrenReply {
+    pub children: Vec<Child>,
+}
+
+/// `GET /v1/worker/leases/{id}/parts`: of the job and its children, in order of first item and key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+pub struct PartsQuery {
+    /// First item and object key of the last part that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_first: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_key: Option<String>,
+    /// At most 1,000.
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PartsReply {
+    pub parts: Vec<Part>,
+}
+
+/// `GET` or `PUT /v1/worker/leases/{id}/objects`: the object's bytes are the body. A `GET` names the key and may ask for
+/// a range in the usual header; a `PUT` names prefix and name, and the key is the server's to make.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+pub struct ObjectQuery {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
