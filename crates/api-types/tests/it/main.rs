@@ -14,11 +14,11 @@ use windrow_core::{
 const ID: &str = "019b7751-6400-7000-8000-000000000001";
 
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>() -> T {
-    ID.parse().unwrap()
+    ID.parse().expect("a UUID")
 }
 
 fn at() -> Timestamp {
-    "2026-01-01T00:00:00.123Z".parse().unwrap()
+    "2026-01-01T00:00:00.123Z".parse().expect("a time")
 }
 
 fn failure() -> JobFailure {
