@@ -5,6 +5,9 @@
 //! to a database but through this crate: [`Tx`], [`Conn`] and the macros [`execute!`], [`fetch_one!`],
 //! [`fetch_optional!`] and [`fetch_all!`], which expand one SQL text into both drivers.
 
+pub mod api_keys;
+pub mod artifacts;
+pub mod audit;
 pub mod conn;
 pub mod db;
 pub mod dialect;
@@ -13,6 +16,8 @@ pub mod fault;
 mod macros;
 pub mod migrate;
 pub mod sql;
+pub mod uploads;
+pub mod users;
 
 pub use conn::{Arm, Conn, Tx};
 pub use db::{Db, DbOptions};

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 use windrow_core::{
-    ApiKeyId, ArtifactId, BudgetId, CallId, ErrorClass, JobId, JobSeq, JobStatus, OwnerId, PicoUsd, Priority,
-    RequestId, RunNo, RunOutcome, Timestamp, UploadId, WorkerId,
+    ApiKeyId, ArtifactId, BudgetId, CallId, ErrorClass, JobId, JobSeq, JobStatus, LedgerKind, OwnerId,
+    PicoUsd, Priority, RequestId, Role, RunNo, RunOutcome, Timestamp, UploadId, UploadStatus, UserStatus,
+    WorkerId,
 };
 
 /// What may be bound: ids as integers or UUIDs, times as microseconds, money as pico-USD, enums as their text.
@@ -93,7 +94,7 @@ macro_rules! texts {
         }
     )*};
 }
-texts!(JobStatus, RunOutcome, ErrorClass);
+texts!(JobStatus, RunOutcome, ErrorClass, Role, UserStatus, UploadStatus, LedgerKind);
 
 impl IntoSql for Timestamp {
     type Sql = i64;

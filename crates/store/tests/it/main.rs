@@ -2,4 +2,6 @@
 
 mod base;
 mod migrations;
+mod objects;
+mod people;
 mod support;

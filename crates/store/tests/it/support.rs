@@ -1,6 +1,6 @@
 //! What this crate's tests share.
 
-use windrow_core::{Clock, TestClock};
+use windrow_core::{Clock, TestClock, Timestamp};
 use windrow_store::migrate::{self, PLATFORM};
 use windrow_store::{Db, DbOptions};
 use windrow_test_support::TestDb;
@@ -16,3 +16,6 @@ pub async fn migrated(test: &TestDb) -> Db {
     migrate::up(&db, &[PLATFORM], TestClock::shared().now()).await.expect("the platform's migrations apply");
     db
 }
+
+/// 2026-01-01T00:00:00Z, where a test clock starts.
+pub const CLOCK: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
