@@ -124,3 +124,6 @@ pub enum ExportError {
     #[error("a thread of the export ended without an answer; its panic stands in the log")]
     Panicked,
 }
+
+#[cfg(test)]
+mod tests;

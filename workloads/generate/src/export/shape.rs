@@ -190,3 +190,104 @@ impl<'de> Visitor<'de> for Observe<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn shape_of(values: &[Value]) -> Shape {
+        let mut shape = Shape::Null;
+        for value in values {
+            shape.observe(value).unwrap();
+        }
+        shape
+    }
+
+    #[test]
+    fn shapes_widen_by_the_table() {
+        let object = |fields: &[(&str, Shape)]| {
+            Shape::Object(fields.iter().map(|(n, s)| ((*n).to_owned(), s.clone())).collect())
+        };
+        let exact = 1i64 << 53;
+        for (values, shape) in [
+            (vec![json!(null)], Shape::Null),
+            (vec![json!(null), json!("a")], Shape::Text),
+            (vec![json!(1), json!(-exact)], Shape::Int),
+            (vec![json!(1), json!(exact + 1)], Shape::BigInt),
+            (vec![json!(1), json!(0.5)], Shape::Float),
+            (vec![json!(exact + 1), json!(0.5)], Shape::Json),
+            (vec![json!(u64::MAX)], Shape::Json),
+            (vec![json!(1), json!("1")], Shape::Json),
+            (vec![json!(true), json!(1)], Shape::Json),
+            (vec![json!([]), json!([1]), json!([0.5])], Shape::List(Box::new(Shape::Float))),
+            (vec![json!([1]), json!({})], Shape::Json),
+            (vec![json!([1]), json!("a")], Shape::Json),
+            (
+                vec![json!({"a": 1}), json!({"b": [null], "a": "x"})],
+                object(&[("a", Shape::Json), ("b", Shape::List(Box::new(Shape::Null)))]),
+            ),
+        ] {
+            assert_eq!(shape_of(&values), shape, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn invented_keys_and_deep_nests_become_text() {
+        let many: serde_json::Map<String, Value> =
+            (0..=MAX_FIELDS).map(|n| (format!("k{n}"), json!(n))).collect();
+        assert_eq!(shape_of(&[Value::Object(many)]), Shape::Json);
+        let mut deep = json!(1);
+        for _ in 0..=MAX_DEPTH {
+            deep = json!([deep]);
+        }
+        let mut shape = shape_of(&[deep]);
+        for _ in 0..MAX_DEPTH {
+            let Shape::List(item) = shape else { panic!("a list") };
+            shape = *item;
+        }
+        assert_eq!(shape, Shape::Json);
+    }
+
+    fn values() -> impl Strategy<Value = Vec<Value>> {
+        let scalar = prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (-9i64..9).prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            (-1e9..1e9f64).prop_map(Value::from),
+            "[a-c]{0,2}".prop_map(Value::from),
+        ];
+        let value = scalar.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[a-c]", inner, 0..3)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        });
+        prop::collection::vec(value, 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_not_matter_how_values_are_split_among_observers(all in values(), cut in 0usize..6) {
+            let cut = cut.min(all.len());
+            let (mut left, right) = (shape_of(&all[..cut]), shape_of(&all[cut..]));
+            let mut swapped = right.clone();
+            swapped.merge(&left);
+            left.merge(&right);
+            prop_assert_eq!(&left, &shape_of(&all));
+            // maps compare without regard to order
+            prop_assert_eq!(&left, &swapped);
+        }
+
+        #[test]
+        fn a_shape_survives_its_json(all in values()) {
+            let shape = shape_of(&all);
+            let text = serde_json::to_string(&shape).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Shape>(&text).unwrap(), shape);
+        }
+    }
+}
