@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use windrow_core::FieldError;
+use windrow_core::{FieldError, JobError};
 
 use crate::schema::FieldErrorSchema;
 
@@ -32,6 +32,10 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<FieldErrorSchema>)]
     pub errors: Vec<FieldError>,
+    /// Worker protocol: how the run fails because of this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub job_error: Option<JobError>,
 }
 
 impl Problem {
@@ -44,12 +48,19 @@ impl Problem {
             code: code.into(),
             request_id: String::new(),
             errors: Vec::new(),
+            job_error: None,
         }
     }
 
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
+        self
+    }
+
+    #[must_use]
+    pub fn with_job_error(mut self, error: JobError) -> Self {
+        self.job_error = Some(error);
         self
     }
 

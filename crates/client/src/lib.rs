@@ -6,7 +6,9 @@
 mod error;
 mod events;
 mod transport;
+mod worker;
 
 pub use error::ClientError;
 pub use events::EventStream;
 pub use transport::{Client, Endpoint};
+pub use worker::WorkerClient;

@@ -224,6 +224,6 @@ pub(crate) fn unreachable_error(endpoint: &Endpoint, error: &reqwest::Error) -> 
     ClientError::Unreachable { endpoint: endpoint.to_string(), reason }
 }
 
-fn file_error(path: &Path, source: std::io::Error) -> ClientError {
+pub(crate) fn file_error(path: &Path, source: std::io::Error) -> ClientError {
     ClientError::File { path: path.display().to_string(), source }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -68,6 +69,11 @@ pub trait Engine: Send + Sync {
 
     /// Keeps the worker and the leases `held` alive and tells which of them must stop.
     async fn beat(&self, held: &[RunRef]) -> Result<BeatReply, EngineError>;
+
+    /// How often [`Self::beat`] is due.
+    fn beat_every(&self) -> Duration {
+        Duration::from_secs(2)
+    }
 
     /// Which of the runs must stop, as of now; cheap enough to be asked twice a second.
     async fn stops(&self, held: &[RunRef]) -> Result<BeatReply, EngineError>;
