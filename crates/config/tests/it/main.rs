@@ -1,0 +1,5 @@
+//! Loading, and the files that are written from the contract.
+#![allow(clippy::unwrap_used)]
+
+mod drift;
+mod loading;
