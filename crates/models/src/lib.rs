@@ -8,18 +8,30 @@
 //! ([`Model::worst_case`]), what it did cost ([`Model::cost`]) and, when it failed, what is known of its bill
 //! ([`ModelError::billing`]); reserving, settling and retrying are its caller's.
 
+mod breaker;
 pub mod error;
+mod limits;
+pub mod model;
+pub mod offline;
+pub mod openai;
 pub mod price;
 pub mod provider;
+pub mod registry;
 pub mod request;
 pub mod response;
 pub mod settings;
 pub mod structured;
+pub mod tokens;
 
 pub use error::{Billing, ModelError, RetryAdvice};
+pub use model::{Admission, Model};
+pub use offline::Offline;
+pub use openai::OpenAi;
 pub use price::Price;
 pub use provider::ModelProvider;
+pub use registry::{Models, ResolveError, SettingsError};
 pub use request::{Message, ModelRequest, Role};
 pub use response::{FinishReason, ModelResponse, Usage};
 pub use settings::{ApiKey, BreakerSettings, Limits, ModelsSettings, ProviderSettings};
 pub use structured::{check_schema, validate_json};
+pub use tokens::{TokenBound, Tokenizer};

@@ -1,7 +1,5 @@
 //! Prices as data.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use windrow_core::PicoUsd;
 
@@ -140,12 +138,6 @@ pub fn similar(model: &str) -> Vec<String> {
 fn shares_stem(name: &str, wanted: &str) -> bool {
     let common = name.chars().zip(wanted.chars()).take_while(|(a, b)| a == b).count();
     wanted.len() >= 3 && (name.contains(wanted) || wanted.contains(name) || common >= 6)
-}
-
-/// The price of `id` (with its provider) or `name` (without): the overrides first, then the built-in tables.
-pub(crate) fn find(overrides: &BTreeMap<String, Price>, id: &str, name: &str) -> Option<Price> {
-    let own = overrides.get(id).or_else(|| overrides.get(name));
-    own.copied().or_else(|| lookup(name).map(|line| line.price()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,386 @@
+//! Instances of a JSON Schema, filled with the n-gram model's words.
+
+use rand::{Rng, RngExt};
+use serde_json::{Map, Value, json};
+
+use super::ngram::Prose;
+use super::pattern;
+
+/// Deeper than this only what is required is drawn, so that schemas that contain themselves come to an end.
+const SPARSE_BELOW: usize = 5;
+
+/// Deeper than this there is no end in sight.
+const DEEPEST: usize = 48;
+
+/// An array is not drawn longer.
+const LONGEST_ARRAY: u64 = 10_000;
+
+/// How much is drawn of what a schema leaves open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// All properties, a few items, sentences.
+    Usual,
+    /// What is required, as short as it may be.
+    Sparse,
+}
+
+/// Draws instances of one schema. What it does not aim at (`not`, `if`, `contains`, `dependent…`) its caller checks.
+pub(super) struct Instances<'a> {
+    root: &'a Value,
+    prose: &'a Prose<'a>,
+    style: Style,
+}
+
+impl<'a> Instances<'a> {
+    pub(super) const fn new(root: &'a Value, prose: &'a Prose<'a>, style: Style) -> Self {
+        Self { root, prose, style }
+    }
+
+    /// # Errors
+    /// Why no instance can be drawn.
+    pub(super) fn draw<R: Rng>(&self, rng: &mut R) -> Result<Value, String> {
+        self.value(self.root, "", 0, rng)
+    }
+
+    /// An instance of `schema`; `name` is the property it is for, which tells a title from a text.
+    fn value<R: Rng>(&self, schema: &Value, name: &str, depth: usize, rng: &mut R) -> Result<Value, String> {
+        if depth > DEEPEST {
+            return Err("the schema contains itself without an end".to_owned());
+        }
+        let Value::Object(members) = schema else {
+            return match schema {
+                Value::Bool(false) => Err("a part of the schema allows nothing".to_owned()),
+                _ => Ok(self.text(members_of(&Value::Null), name, depth, rng)?),
+            };
+        };
+        if let Some(constant) = members.get("const") {
+            return Ok(constant.clone());
+        }
+        if let Some(Value::Array(options)) = members.get("enum") {
+            return pick(options, rng).cloned().ok_or_else(|| "an enum is empty".to_owned());
+        }
+        if let Some(merged) = self.combined(members, depth, rng)? {
+            return self.value(&merged, name, depth + 1, rng);
+        }
+        match self.kind(members, depth, rng) {
+            "object" => self.object(members, depth, rng),
+            "array" => self.array(members, name, depth, rng),
+            "integer" => number(members, true, rng),
+            "number" => number(members, false, rng),
+            "boolean" => Ok(Value::Bool(rng.random_bool(0.5))),
+            "null" => Ok(Value::Null),
+            _ => self.text(members, name, depth, rng),
+        }
+    }
+
+    /// The schema with one of its `$ref`, `allOf`, `anyOf`, `oneOf` worked into it, if it has any.
+    fn combined<R: Rng>(
+        &self,
+        members: &Map<String, Value>,
+        depth: usize,
+        rng: &mut R,
+    ) -> Result<Option<Value>, String> {
+        let mut rest = members.clone();
+        let parts: Vec<Value> = if let Some(Value::String(reference)) = rest.shift_remove("$ref") {
+            vec![self.referenced(&reference)?.clone()]
+        } else if let Some(Value::Array(parts)) = rest.shift_remove("allOf") {
+            parts
+        } else if let Some(Value::Array(options)) =
+            rest.shift_remove("anyOf").or_else(|| rest.shift_remove("oneOf"))
+        {
+            let simple = || options.iter().find(|option| !is_compound(option));
+            let chosen = if self.is_sparse(depth) { simple() } else { None };
+            chosen.or_else(|| pick(&options, rng)).cloned().into_iter().collect()
+        } else {
+            return Ok(None);
+        };
+        let mut merged = Value::Object(rest);
+        for part in parts {
+            merge(&mut merged, part);
+        }
+        Ok(Some(merged))
+    }
+
+    fn referenced(&self, reference: &str) -> Result<&Value, String> {
+        let pointer = reference.strip_prefix('#');
+        let found = pointer.and_then(|pointer| self.root.pointer(pointer));
+        found.ok_or_else(|| format!("the reference {reference:?} leads nowhere within the schema"))
+    }
+
+    fn kind<'m, R: Rng>(&self, members: &'m Map<String, Value>, depth: usize, rng: &mut R) -> &'m str {
+        match members.get("type") {
+            Some(Value::String(kind)) => kind,
+            Some(Value::Array(kinds)) => {
+                let simple = kinds.iter().find(|kind| !matches!(kind.as_str(), Some("object" | "array")));
+                let chosen = if self.is_sparse(depth) { simple } else { None };
+                chosen.or_else(|| pick(kinds, rng)).and_then(Value::as_str).unwrap_or("string")
+            }
+            _ => implied(members),
+        }
+    }
+
+    fn is_sparse(&self, depth: usize) -> bool {
+        self.style == Style::Sparse || depth > SPARSE_BELOW
+    }
+
+    fn object<R: Rng>(
+        &self,
+        members: &Map<String, Value>,
+        depth: usize,
+        rng: &mut R,
+    ) -> Result<Value, String> {
+        let empty = Map::new();
+        let properties = members.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        let required = strings(members.get("required"));
+        let least = count(members, "minProperties").unwrap_or(0);
+        let most = count(members, "maxProperties").unwrap_or(u64::MAX);
+        let mut object = Map::new();
+        for (name, schema) in properties {
+            let is_required = required.contains(&name.as_str());
+            let full = length(object.len()) + length(required.len()) >= most;
+            let wanted = !self.is_sparse(depth) && !full || length(object.len()) < least;
+            if is_required || (wanted && *schema != Value::Bool(false)) {
+                object.insert(name.clone(), self.value(schema, name, depth + 1, rng)?);
+            }
+        }
+        let others = members.get("additionalProperties").unwrap_or(&Value::Bool(true));
+        for name in required {
+            if !object.contains_key(name) {
+                object.insert(name.to_owned(), self.value(others, name, depth + 1, rng)?);
+            }
+        }
+        // A map: its keys are words.
+        let is_map = properties.is_empty() && others.is_object() && !self.is_sparse(depth);
+        let wanted = least.max(if is_map { 2 } else { 0 }).min(most);
+        for attempt in 0..wanted.saturating_mul(4) {
+            if length(object.len()) >= wanted {
+                break;
+            }
+            let mut key = String::new();
+            self.prose.phrase(rng, 1, &mut key);
+            let key = if attempt < wanted {
+                key.to_lowercase()
+            } else {
+                format!("{}_{attempt}", key.to_lowercase())
+            };
+            object.insert(key.clone(), self.value(others, &key, depth + 1, rng)?);
+        }
+        Ok(Value::Object(object))
+    }
+
+    fn array<R: Rng>(
+        &self,
+        members: &Map<String, Value>,
+        name: &str,
+        depth: usize,
+        rng: &mut R,
+    ) -> Result<Value, String> {
+        let firsts = members.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let schema = members.get("items").unwrap_or(&Value::Bool(true));
+        let least = count(members, "minItems").unwrap_or(0);
+        if least > LONGEST_ARRAY {
+            return Err(format!("an array of {least} items is too long"));
+        }
+        let most = count(members, "maxItems").unwrap_or(u64::MAX).max(least);
+        let spare = if self.is_sparse(depth) { 0 } else { rng.random_range(1..=2) };
+        let open = if *schema == Value::Bool(false) { length(firsts.len()) } else { least + spare };
+        let wanted =
+            open.max(if self.is_sparse(depth) { 0 } else { length(firsts.len()) }).clamp(least, most);
+        let unique = members.get("uniqueItems") == Some(&Value::Bool(true));
+        let mut items: Vec<Value> = Vec::new();
+        for _ in 0..wanted.saturating_mul(4) {
+            if length(items.len()) >= wanted {
+                break;
+            }
+            let item =
+                self.value(firsts.get(items.len()).unwrap_or(schema), singular(name), depth + 1, rng)?;
+            if !(unique && items.contains(&item)) {
+                items.push(item);
+            }
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn text<R: Rng>(
+        &self,
+        members: &Map<String, Value>,
+        name: &str,
+        depth: usize,
+        rng: &mut R,
+    ) -> Result<Value, String> {
+        if let Some(Value::String(pattern)) = members.get("pattern") {
+            return pattern::draw(pattern, rng).map(Value::String);
+        }
+        if let Some(text) =
+            members.get("format").and_then(Value::as_str).and_then(|format| formatted(format, rng))
+        {
+            return Ok(Value::String(text));
+        }
+        let least = count(members, "minLength").unwrap_or(0);
+        let most = count(members, "maxLength").unwrap_or(u64::MAX);
+        if least > LONGEST_ARRAY * 10 {
+            return Err(format!("a text of {least} characters is too long"));
+        }
+        let mut text = String::new();
+        let brief = ["title", "name", "label", "topic", "category", "tag", "keyword", "author", "id"];
+        if self.is_sparse(depth) {
+            self.prose.phrase(rng, 2, &mut text);
+        } else if most < 40 || brief.iter().any(|word| name.to_lowercase().ends_with(word)) {
+            self.prose.phrase(rng, 4, &mut text);
+        } else {
+            self.prose.write(rng, 14, 40, &mut text);
+        }
+        while length(text.chars().count()) < least {
+            self.prose.write(rng, 14, 40, &mut text);
+        }
+        if let Some((end, _)) = text.char_indices().nth(usize::try_from(most).unwrap_or(usize::MAX)) {
+            text.truncate(end);
+        }
+        Ok(Value::String(text))
+    }
+}
+
+/// The members of an object schema; none for anything else.
+fn members_of(schema: &Value) -> &Map<String, Value> {
+    static NONE: std::sync::OnceLock<Map<String, Value>> = std::sync::OnceLock::new();
+    schema.as_object().unwrap_or_else(|| NONE.get_or_init(Map::new))
+}
+
+/// The type that a schema without one speaks of.
+fn implied(members: &Map<String, Value>) -> &'static str {
+    let any = |keys: &[&str]| keys.iter().any(|key| members.contains_key(*key));
+    if any(&["properties", "required", "minProperties", "additionalProperties"]) {
+        "object"
+    } else if any(&["items", "prefixItems", "minItems", "uniqueItems"]) {
+        "array"
+    } else if any(&["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]) {
+        "number"
+    } else {
+        "string"
+    }
+}
+
+fn is_compound(schema: &Value) -> bool {
+    let Some(members) = schema.as_object() else { return false };
+    let kind = members.get("type").and_then(Value::as_str).unwrap_or_else(|| implied(members));
+    members.contains_key("$ref") || matches!(kind, "object" | "array")
+}
+
+/// Works `part` into `whole`: properties and required names are joined, of anything else the part's word is the last.
+fn merge(whole: &mut Value, part: Value) {
+    let (Value::Object(whole), Value::Object(part)) = (whole, part) else { return };
+    for (key, value) in part {
+        match (key.as_str(), whole.get_mut(&key), value) {
+            ("properties" | "$defs" | "definitions", Some(Value::Object(old)), Value::Object(new)) => {
+                old.extend(new);
+            }
+
+            ("required" | "allOf", Some(Value::Array(old)), Value::Array(new)) => {
+                old.extend(new);
+            }
+
+            (_, _, value) => {
+                whole.insert(key, value);
+            }
+        }
+    }
+}
+
+/// A number within its bounds; whole where it must be, else with two decimals where there is room for them.
+fn number<R: Rng>(members: &Map<String, Value>, whole: bool, rng: &mut R) -> Result<Value, String> {
+    let bound = |key: &str| members.get(key).and_then(Value::as_f64);
+    let step = bound("multipleOf").filter(|step| *step > 0.0).unwrap_or(if whole { 1.0 } else { 0.01 });
+    let step = if whole && step.fract() != 0.0 { 1.0 } else { step };
+    let above = bound("exclusiveMinimum");
+    let below = bound("exclusiveMaximum");
+    let least = [bound("minimum"), above].into_iter().flatten().reduce(f64::max);
+    let most = [bound("maximum"), below].into_iter().flatten().reduce(f64::min);
+    let span = step.max(1.0) * 100.0;
+    let low = least.unwrap_or_else(|| most.map_or(0.0, |most| (most - span).min(0.0)));
+    let high = most.unwrap_or(low.max(0.0) + span);
+    let mut first = (low / step).ceil();
+    let mut last = (high / step).floor();
+    if above.is_some_and(|above| first * step <= above) {
+        first += 1.0;
+    }
+    if below.is_some_and(|below| last * step >= below) {
+        last -= 1.0;
+    }
+    if first > last {
+        let between = low.midpoint(high);
+        let fits = !whole && !members.contains_key("multipleOf") && low <= between && between <= high;
+        return if fits { Ok(json!(between)) } else { Err("no number lies within the bounds".to_owned()) };
+    }
+    let drawn = first + (rng.random::<f64>() * (last - first + 1.0)).floor().min(last - first);
+    Ok(if whole && step.fract() == 0.0 { integer(drawn * step) } else { json!(rounded(drawn, step)) })
+}
+
+/// `drawn · step` without the dirt of binary fractions: 0.07, not 0.07000000000000001.
+fn rounded(drawn: f64, step: f64) -> f64 {
+    let inverse = (1.0 / step).round();
+    if inverse >= 1.0 && (inverse * step - 1.0).abs() < 1e-9 { drawn / inverse } else { drawn * step }
+}
+
+#[allow(clippy::cast_possible_truncation)] // The value is whole and within i64 by the first test.
+fn integer(value: f64) -> Value {
+    if value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
+}
+
+/// Texts for the formats of JSON Schema 2020-12 (7.3) that models are asked for; `None` for the others.
+fn formatted<R: Rng>(format: &str, rng: &mut R) -> Option<String> {
+    let mut between = |low: u32, high: u32| rng.random_range(low..=high);
+    Some(match format {
+        "date" => format!("20{:02}-{:02}-{:02}", between(10, 29), between(1, 12), between(1, 28)),
+        "time" => format!("{:02}:{:02}:{:02}Z", between(0, 23), between(0, 59), between(0, 59)),
+        "date-time" => format!(
+            "20{:02}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+            between(10, 29),
+            between(1, 12),
+            between(1, 28),
+            between(0, 23),
+            between(0, 59),
+            between(0, 59)
+        ),
+        "duration" => format!("PT{}M", between(1, 90)),
+        "email" | "idn-email" => format!("person{}@example.com", between(1, 9_999)),
+        "hostname" | "idn-hostname" => format!("host{}.example.com", between(1, 9_999)),
+        "uri" | "iri" | "uri-reference" | "iri-reference" => {
+            format!("https://example.com/{}", between(1, 99_999))
+        }
+        "ipv4" => format!("192.0.2.{}", between(1, 254)),
+        "ipv6" => format!("2001:db8::{:x}", between(1, 0xffff)),
+        "uuid" => format!(
+            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:08x}{:04x}",
+            between(0, u32::MAX),
+            between(0, 0xffff),
+            between(0, 0xfff),
+            between(0, 0xfff),
+            between(0, u32::MAX),
+            between(0, 0xffff)
+        ),
+        _ => return None,
+    })
+}
+
+fn pick<'a, T, R: Rng>(options: &'a [T], rng: &mut R) -> Option<&'a T> {
+    (!options.is_empty()).then(|| &options[rng.random_range(0..options.len())])
+}
+
+fn strings(value: Option<&Value>) -> Vec<&str> {
+    value
+        .and_then(Value::as_array)
+        .map_or_else(Vec::new, |list| list.iter().filter_map(Value::as_str).collect())
+}
+
+fn count(members: &Map<String, Value>, key: &str) -> Option<u64> {
+    members.get(key).and_then(Value::as_u64)
+}
+
+fn length(items: usize) -> u64 {
+    u64::try_from(items).unwrap_or(u64::MAX)
+}
+
+/// `titles` holds a title each.
+fn singular(name: &str) -> &str {
+    name.strip_suffix('s').unwrap_or(name)
+}
