@@ -1,7 +1,23 @@
-//! The workload `generate`: seed records and a template become a dataset.
+//! The workload `generate`: seed records and a prompt template in, a synthetic dataset out.
 //!
-//! The domain's own modules (`record`, `export`) are pure: they touch no database, engine or network, and write only
-//! through the [`export::Sink`] that they are given.
+//! The domain's own modules are pure and stand below everything else in this crate: they read and write through
+//! `std::io` and the [`export::Sink`] they are given, and know no database, engine, network or clock. Randomness is
+//! seeded ([`sampler`]), so that a resumed job asks for the same prompts.
+//!
+//! - [`seed`] reads, validates and indexes seed files;
+//! - [`template`] parses, analyses, compiles and renders templates;
+//! - [`sampler`] says which seed record and which random choices record `i` gets;
+//! - [`spec`] is what a job is submitted with, and what it is pinned to;
+//! - [`estimate`] says what a job would cost;
+//! - [`record`] is what a job makes, and the part files it is kept in;
+//! - [`dedup`] finds records that stand in the dataset already;
+//! - [`export`] writes the dataset in its formats.
 
+pub mod dedup;
+pub mod estimate;
 pub mod export;
 pub mod record;
+pub mod sampler;
+pub mod seed;
+pub mod spec;
+pub mod template;

@@ -1,0 +1,85 @@
+//! The JSON Schema of a spec, which the platform validates a submit against before it stores anything.
+
+use serde_json::{Value, json};
+
+/// JSON Schema (2020-12) of [`super::JobSpec`].
+pub fn json_schema() -> Value {
+    let model = json!({"type": "string", "minLength": 1, "description": "An alias or a model id."});
+    let temperature = json!({"type": "number", "minimum": 0, "maximum": 2});
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "generate",
+        "description": "Seed records and a template become a synthetic dataset.",
+        "type": "object",
+        "required": ["template", "seed", "records"],
+        "additionalProperties": false,
+        "properties": {
+            "schema_version": {"const": 1, "default": 1},
+            "template": {
+                "type": "string",
+                "pattern": "^[a-z0-9][a-z0-9._-]{0,99}(@(latest|[1-9][0-9]{0,9}))?$",
+                "description": "id@version or name@version; without a version, or with @latest, the latest is pinned."
+            },
+            "seed": {
+                "type": "string",
+                "pattern": "^(sample:[a-z0-9][a-z0-9._-]{0,99}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$",
+                "description": "The id of a stored upload, or sample:NAME."
+            },
+            "records": {"type": "integer", "minimum": 1, "maximum": 10_000_000},
+            "budget_usd": {
+                "anyOf": [
+                    {"type": "number", "exclusiveMinimum": 0},
+                    {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?$"},
+                    {"type": "null"}
+                ],
+                "description": "The most that the job may cost, in USD."
+            },
+            "formats": {
+                "type": "array", "minItems": 1, "uniqueItems": true, "default": ["jsonl"],
+                "items": {"enum": ["jsonl", "csv", "parquet"]}
+            },
+            "pairing": {"enum": ["random", "sequential", "product"], "default": "random"},
+            "random_seed": {
+                "type": ["integer", "null"], "minimum": 0, "maximum": 9_007_199_254_740_991_u64,
+                "description": "Same seed, same prompts. Drawn and pinned at submit when absent."
+            },
+            "shard_size": {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 500},
+            "concurrency": {"type": "integer", "minimum": 1, "maximum": 1_024, "default": 16},
+            "on_invalid": {"enum": ["skip", "fail"], "default": "skip"},
+            "on_record_error": {"enum": ["skip", "fail"], "default": "skip"},
+            "max_error_rate": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.2},
+            "refill": {"type": "boolean", "default": false},
+            "overrides": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "model": model,
+                    "temperature": temperature,
+                    "steps": {
+                        "type": "object",
+                        "additionalProperties": {
+                            "type": "object",
+                            "additionalProperties": false,
+                            "properties": {
+                                "model": model,
+                                "temperature": temperature,
+                                "max_tokens": {"type": "integer", "minimum": 1, "maximum": 4_294_967_295_u64}
+                            }
+                        }
+                    }
+                }
+            },
+            "partition_by": {
+                "default": "none",
+                "oneOf": [
+                    {"enum": ["none", "date"]},
+                    {
+                        "type": "object", "required": ["field"], "additionalProperties": false,
+                        "properties": {"field": {"type": "string", "minLength": 1}}
+                    }
+                ]
+            },
+            "dedup": {"enum": ["none", "exact", "near"], "default": "none"}
+        }
+    })
+}
