@@ -11,7 +11,6 @@ pub mod assets;
 pub mod context;
 pub mod engine;
 mod meter;
-mod pending;
 pub mod remote;
 pub mod stop;
 #[cfg(any(test, feature = "testing"))]

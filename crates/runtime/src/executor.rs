@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 use windrow_core::JobError;
 use windrow_engine::{
-    EndReply, EngineError, JobContext, Lease, Outcome, RunEnd, RunError, RunRef, RunServices, Stop, StopSignal, Workload,
-    WorkloadRegistry,
+    EndReply, EngineError, JobContext, Lease, Outcome, RunEnd, RunError, RunRef, RunServices, Stop,
+    StopSignal, Workload, WorkloadRegistry,
 };
 
 use crate::WorkerSettings;
@@ -225,5 +225,6 @@ fn log_end(end: &RunEnd, status: windrow_core::JobStatus) {
 }
 
 fn count(workload: &str, outcome: &'static str) {
-    metrics::counter!("windrow_runs_total", "workload" => workload.to_owned(), "outcome" => outcome).increment(1);
+    metrics::counter!("windrow_runs_total", "workload" => workload.to_owned(), "outcome" => outcome)
+        .increment(1);
 }

@@ -60,11 +60,10 @@ impl Worker {
         let board = Arc::new(Board::new());
         let (closing, done) = (CancellationToken::new(), CancellationToken::new());
         let engine = Arc::clone(&services.engine);
-        let beater =
-            beater::start(engine.beater(), Arc::clone(&board), settings.beat_every, done.clone())?;
-        let poller =
-            tokio::spawn(poll_stops(engine, Arc::clone(&board), settings.stop_poll, done.clone()));
-        let executor = Arc::new(Executor { services, registry, settings, board: Arc::clone(&board), scratch });
+        let beater = beater::start(engine.beater(), Arc::clone(&board), settings.beat_every, done.clone())?;
+        let poller = tokio::spawn(poll_stops(engine, Arc::clone(&board), settings.stop_poll, done.clone()));
+        let executor =
+            Arc::new(Executor { services, registry, settings, board: Arc::clone(&board), scratch });
         let runs = TaskTracker::new();
         let claimer = Claimer {
             executor: Arc::clone(&executor),
@@ -105,7 +104,12 @@ impl WorkerHandle {
         }
         self.stop();
         let took = self.executor.services.clock.monotonic().saturating_sub(started);
-        tracing::info!(?took, given_back = drained.given_back, left_behind = drained.left_behind, "the worker is drained");
+        tracing::info!(
+            ?took,
+            given_back = drained.given_back,
+            left_behind = drained.left_behind,
+            "the worker is drained"
+        );
         drained
     }
 
