@@ -12,12 +12,22 @@
 //! - [`record`] is what a job makes, and the part files it is kept in;
 //! - [`dedup`] finds records that stand in the dataset already;
 //! - [`export`] writes the dataset in its formats.
+//!
+//! Above it: [`store`] (its tables), [`use_cases`] (what users do with templates), [`run`] (what a run does), and
+//! [`workload`], which hands all of it to the engine.
 
 pub mod dedup;
 pub mod estimate;
 pub mod export;
 pub mod record;
+pub mod run;
 pub mod sampler;
+pub mod samples;
 pub mod seed;
 pub mod spec;
+pub mod store;
 pub mod template;
+pub mod use_cases;
+pub mod workload;
+
+pub use workload::{Generate, NAME};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use windrow_core::{FieldError, PicoUsd};
 
 use crate::dedup::DedupMode;
+use crate::export::{Format, PartitionBy};
 use crate::sampler::Pairing;
 use crate::template::pointer_of;
 
@@ -39,7 +40,7 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_usd: Option<PicoUsd>,
     #[serde(default = "formats")]
-    pub formats: Vec<ExportFormat>,
+    pub formats: Vec<Format>,
     #[serde(default)]
     pub pairing: Pairing,
     /// Pinned to a random number at submit when absent.
@@ -75,8 +76,8 @@ const fn schema_version() -> u32 {
     SCHEMA_VERSION
 }
 
-fn formats() -> Vec<ExportFormat> {
-    vec![ExportFormat::Jsonl]
+fn formats() -> Vec<Format> {
+    vec![Format::Jsonl]
 }
 
 const fn shard_size() -> u32 {
@@ -91,15 +92,6 @@ const fn max_error_rate() -> f64 {
     0.2
 }
 
-/// A file format of the dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExportFormat {
-    Jsonl,
-    Csv,
-    Parquet,
-}
-
 /// Whether something bad is left out, or ends the whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -107,18 +99,6 @@ pub enum OnError {
     #[default]
     Skip,
     Fail,
-}
-
-/// How the export is laid out in folders.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PartitionBy {
-    #[default]
-    None,
-    /// `date=YYYY-MM-DD/`, by the record's creation.
-    Date,
-    /// `field=value/`, by a field of the output.
-    Field(String),
 }
 
 /// What a job changes in its template. An override beats the template; one of a step beats one of the job.
@@ -190,9 +170,6 @@ impl JobSpec {
         check((1..=10_000).contains(&self.shard_size), "/shard_size", "must be from 1 to 10,000");
         check((1..=1_024).contains(&self.concurrency), "/concurrency", "must be from 1 to 1,024");
         check((0.0..=1.0).contains(&self.max_error_rate), "/max_error_rate", "must be from 0 to 1");
-        if let PartitionBy::Field(field) = &self.partition_by {
-            check(!field.trim().is_empty(), "/partition_by/field", "must name a field of the output");
-        }
         errors.extend(self.overrides.problems());
         errors
     }
@@ -240,7 +217,7 @@ mod tests {
     #[test]
     fn defaults_are_the_documented_ones() {
         let spec = JobSpec::from_value(minimal()).unwrap();
-        assert_eq!(spec.formats, [ExportFormat::Jsonl]);
+        assert_eq!(spec.formats, [Format::Jsonl]);
         assert_eq!((spec.shard_size, spec.concurrency), (500, 16));
         assert!((spec.max_error_rate - 0.2).abs() < f64::EPSILON);
         assert_eq!(spec.pairing, Pairing::Random);
@@ -253,7 +230,7 @@ mod tests {
     fn a_spec_survives_its_json() {
         let mut value = minimal();
         value["overrides"] = json!({"model": "offline", "steps": {"a": {"max_tokens": 5}}});
-        value["partition_by"] = json!({"field": "topic"});
+        value["partition_by"] = json!("topic");
         value["budget_usd"] = json!("2.50");
         let spec = JobSpec::from_value(value).unwrap();
         assert_eq!(JobSpec::from_value(serde_json::to_value(&spec).unwrap()).unwrap(), spec);
@@ -282,7 +259,7 @@ mod tests {
             ("overrides", json!({"modle": "x"}), "/overrides/modle"),
             ("overrides", json!({"temperature": 3}), "/overrides/temperature"),
             ("overrides", json!({"steps": {"a": {"max_tokens": 0}}}), "/overrides/steps/a/max_tokens"),
-            ("partition_by", json!("week"), "/partition_by"),
+            ("partition_by", json!(""), "/partition_by"),
             ("dedup", json!("fuzzy"), "/dedup"),
             ("template", json!("@1"), "/template"),
             ("seed", json!("../etc/passwd"), "/seed"),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::pending::Models;
 use bytes::Bytes;
 use serde_json::Value;
 use windrow_api_types::worker::{
@@ -19,7 +20,6 @@ use windrow_api_types::worker::{
 use windrow_core::{
     CallId, Clock as _, JobId, JobStatus, PicoUsd, RetryPolicy, RunNo, SharedClock, TestClock,
 };
-use windrow_models::Models;
 
 use crate::{AssetCache, JobContext, RunServices, StopSignal};
 

@@ -1,7 +1,6 @@
 //! The store against both databases.
 
 mod base;
-mod cold;
 mod migrations;
 mod objects;
 mod people;

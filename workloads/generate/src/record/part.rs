@@ -74,6 +74,11 @@ impl PartBuilder {
         }
     }
 
+    /// The index that is added next.
+    pub const fn next_index(&self) -> u64 {
+        self.next
+    }
+
     /// How many indices it holds.
     pub fn len(&self) -> u64 {
         self.next - self.first

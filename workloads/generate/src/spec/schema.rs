@@ -70,14 +70,8 @@ pub fn json_schema() -> Value {
                 }
             },
             "partition_by": {
-                "default": "none",
-                "oneOf": [
-                    {"enum": ["none", "date"]},
-                    {
-                        "type": "object", "required": ["field"], "additionalProperties": false,
-                        "properties": {"field": {"type": "string", "minLength": 1}}
-                    }
-                ]
+                "type": "string", "minLength": 1, "default": "none",
+                "description": "none, date (of the record's creation), or a field of the output."
             },
             "dedup": {"enum": ["none", "exact", "near"], "default": "none"}
         }

@@ -1,0 +1,3 @@
+DROP TABLE generate_template_versions;
+DROP TABLE generate_templates;
+DROP FUNCTION generate_refuse_update();

@@ -1,0 +1,2 @@
+DROP TABLE generate_template_versions;
+DROP TABLE generate_templates;

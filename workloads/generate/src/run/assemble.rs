@@ -1,0 +1,310 @@
+//! The last run of a job: its shards have ended, their parts become the dataset's files.
+
+use std::collections::HashSet;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use serde_json::json;
+use tokio::runtime::Handle;
+use windrow_api_types::worker::{NewArtifact, Output, Part};
+use windrow_core::{JobError, JobStatus};
+use windrow_engine::{JobContext, Outcome, RunError};
+
+use super::shard::Tally;
+use super::{JobState, plan};
+use crate::dedup::{Dedup, DedupMode};
+use crate::export::{
+    Columns, DATASET_CARD, Directory, Exporter, Format, MANIFEST, Manifest, ShortfallReason, TemplateRef,
+    dataset_card, write_document,
+};
+use crate::record::{PartLine, PartReader};
+use crate::spec::PinnedSpec;
+use crate::template::TemplateDocument;
+
+/// How many children or parts one page has.
+const PAGE: usize = 500;
+/// The largest part that is read; a part has at most 50 records, or what came in ten seconds.
+const MAX_PART_BYTES: usize = 1 << 30;
+/// A refill attempts at most this many times the records that were asked for.
+const MAX_ATTEMPTS: u64 = 3;
+
+pub(super) async fn run(ctx: &JobContext, state: JobState) -> Result<Outcome, RunError> {
+    let pinned: PinnedSpec = ctx.spec()?;
+    ctx.progress("assembling", state.planned, Some(state.planned)).await;
+    let shards = Shards::read(ctx).await?;
+    let parts = all_parts(ctx).await?;
+    let survey = survey(ctx, &pinned, &parts).await?;
+    if let Some(outcome) = refill(ctx, &pinned, &state, &shards, &survey).await? {
+        return Ok(outcome);
+    }
+    let work = Assembly { ctx: ctx.clone(), pinned, shards, parts, survey };
+    let directory = ctx.scratch()?.join("dataset");
+    let (manifest, work, directory) =
+        tokio::task::spawn_blocking(move || work.write(directory)).await.map_err(|error| {
+            JobError::transient("export_failed", format!("the export ended early: {error}"))
+        })??;
+    let artifacts = put_all(ctx, &manifest, &directory).await?;
+    let output = Output { result: result(&manifest), artifacts };
+    Ok(if work.shards.exceeded { Outcome::Partial(output) } else { Outcome::Done(output) })
+}
+
+/// What the shards say of themselves.
+#[derive(Default)]
+struct Shards {
+    tally: Tally,
+    /// Whether the budget ended any of them.
+    exceeded: bool,
+}
+
+impl Shards {
+    async fn read(ctx: &JobContext) -> Result<Self, RunError> {
+        let mut shards = Self::default();
+        let mut after = None;
+        loop {
+            let page = ctx.children(after.take(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(shards) };
+            after = Some(last.key.clone());
+            for child in page {
+                shards.exceeded |= child.status == JobStatus::BudgetExceeded;
+                let Some(result) = child.result else { continue };
+                let tally: Tally = serde_json::from_value(result).map_err(|error| {
+                    JobError::permanent(
+                        "bad_result",
+                        format!("the result of shard {} can't be read: {error}", child.key),
+                    )
+                })?;
+                shards.tally.records += tally.records;
+                shards.tally.rejects += tally.rejects;
+                shards.tally.unaffordable += tally.unaffordable;
+                shards.tally.add_usage(&tally.models);
+            }
+        }
+    }
+}
+
+async fn all_parts(ctx: &JobContext) -> Result<Vec<Part>, RunError> {
+    let mut parts: Vec<Part> = Vec::new();
+    loop {
+        let after = parts.last().map(|part| (part.first, part.key.clone()));
+        let page = ctx.parts(after, PAGE).await?;
+        if page.is_empty() {
+            return Ok(parts);
+        }
+        parts.extend(page);
+    }
+}
+
+/// What is known of the records before any is exported.
+struct Survey {
+    columns: Columns,
+    duplicates: HashSet<u64>,
+}
+
+/// Reads all parts once: exports need to know every column beforehand, and which records are duplicates.
+async fn survey(ctx: &JobContext, pinned: &PinnedSpec, parts: &[Part]) -> Result<Survey, RunError> {
+    let mode = pinned.spec.dedup;
+    let needs_columns = pinned.spec.formats.iter().any(|format| *format != Format::Jsonl);
+    let mut survey = Survey { columns: declared(pinned)?, duplicates: HashSet::new() };
+    if mode == DedupMode::None && !needs_columns {
+        return Ok(survey);
+    }
+    let mut dedup = Dedup::new(mode);
+    for part in parts {
+        ctx.check_stop()?;
+        let bytes = part_bytes(ctx, part).await?;
+        (survey, dedup) = tokio::task::spawn_blocking(move || survey_part(&bytes, survey, dedup))
+            .await
+            .map_err(|error| JobError::transient("survey_failed", error))??;
+    }
+    Ok(survey)
+}
+
+fn survey_part(bytes: &Bytes, mut survey: Survey, mut dedup: Dedup) -> Result<(Survey, Dedup), JobError> {
+    let broken = |error: &dyn std::fmt::Display| JobError::permanent("bad_part", error);
+    let mut reader = PartReader::open(Cursor::new(bytes)).map_err(|e| broken(&e))?;
+    while let Some(line) = reader.next().map_err(|e| broken(&e))? {
+        let PartLine::Record(record) = line else { continue };
+        survey.columns.observe_raw(&record).map_err(|e| broken(&e))?;
+        let output = record.output.iter().map(|(name, value)| {
+            serde_json::from_str(value.get()).map(|value| (name.clone().into_owned(), value))
+        });
+        let output = output.collect::<Result<_, _>>().map_err(|e| broken(&e))?;
+        if dedup.duplicate_of(record.index, &output).is_some() {
+            survey.duplicates.insert(record.index);
+        }
+    }
+    Ok((survey, dedup))
+}
+
+/// The columns that the template promises, so that a dataset without a record has them too.
+fn declared(pinned: &PinnedSpec) -> Result<Columns, JobError> {
+    let document = TemplateDocument::parse(&pinned.template.text)
+        .map_err(|_| JobError::permanent("bad_template", "the pinned template can't be read"))?;
+    let schema = |field: &str| match &document.output {
+        Some(_) => None,
+        None => document.steps.iter().find(|step| step.id == field).and_then(|step| step.schema.as_ref()),
+    };
+    let fields = document.output_fields();
+    let steps = document.steps.iter().map(|step| step.id.as_str());
+    Ok(Columns::declare(fields.iter().map(|field| (*field, schema(field))), steps))
+}
+
+async fn part_bytes(ctx: &JobContext, part: &Part) -> Result<Bytes, RunError> {
+    let size = usize::try_from(part.size).unwrap_or(MAX_PART_BYTES).min(MAX_PART_BYTES);
+    ctx.get_bytes(&part.key, None, size).await
+}
+
+/// With `refill`, draws further indices until the records that were asked for stand, or three times as many were tried.
+async fn refill(
+    ctx: &JobContext,
+    pinned: &PinnedSpec,
+    state: &JobState,
+    shards: &Shards,
+    survey: &Survey,
+) -> Result<Option<Outcome>, RunError> {
+    let wanted = pinned.spec.records;
+    let standing = shards.tally.records - survey.duplicates.len() as u64;
+    let limit = wanted.saturating_mul(MAX_ATTEMPTS);
+    if !pinned.spec.refill || shards.exceeded || standing >= wanted || state.planned >= limit {
+        return Ok(None);
+    }
+    let planned = limit.min(state.planned + (wanted - standing));
+    plan::add_shards(ctx, state.planned, planned, pinned.spec.shard_size).await?;
+    ctx.checkpoint(&JobState { planned, ..state.clone() }, Vec::new(), Vec::new()).await?;
+    Ok(Some(Outcome::Await))
+}
+
+/// All that the export needs, on a thread where it may block.
+struct Assembly {
+    ctx: JobContext,
+    pinned: PinnedSpec,
+    shards: Shards,
+    parts: Vec<Part>,
+    survey: Survey,
+}
+
+impl Assembly {
+    fn write(self, directory: PathBuf) -> Result<(Manifest, Self, PathBuf), RunError> {
+        let failed = |error: crate::export::ExportError| match error {
+            crate::export::ExportError::Write { .. } => JobError::transient("export_failed", error),
+            _ => JobError::permanent("export_failed", error),
+        };
+        let spec = &self.pinned.spec;
+        let mut options = crate::export::Options::new(spec.formats.clone(), self.survey.columns.clone());
+        options.partition = spec.partition_by.clone();
+        options.skip = self.survey.duplicates.clone();
+        let sink = Box::new(Directory::new(&directory));
+        let mut exporter = Exporter::start(sink, options).map_err(failed)?;
+        let runtime = Handle::current();
+        for part in &self.parts {
+            self.ctx.check_stop()?;
+            let bytes = runtime.block_on(part_bytes(&self.ctx, part))?;
+            exporter.push_part(Cursor::new(bytes)).map_err(failed)?;
+        }
+        let (mut sink, exported) = exporter.finish().map_err(failed)?;
+        let manifest = self.manifest(exported);
+        let card = dataset_card(&manifest, &self.survey.columns);
+        manifest.write(&mut *sink).map_err(failed)?;
+        write_document(&mut *sink, DATASET_CARD, &card).map_err(failed)?;
+        Ok((manifest, self, directory))
+    }
+
+    fn manifest(&self, exported: crate::export::Exported) -> Manifest {
+        let pinned = &self.pinned;
+        let template = TemplateRef {
+            id: pinned.template.id.clone(),
+            version: pinned.template.version,
+            name: pinned.template.name.clone(),
+        };
+        let (tally, requested) = (&self.shards.tally, pinned.spec.records);
+        let made = (self.ctx.lease().run.job, self.ctx.now());
+        let models = tally.models.clone();
+        let mut manifest = Manifest::new(made, template, pinned.random_seed(), requested, models, exported);
+        manifest.partial = self.shards.exceeded;
+        manifest.partition_by = pinned.spec.partition_by.clone();
+        manifest.shortfall = shortfall(requested, &manifest, tally, self.survey.duplicates.len() as u64);
+        manifest
+    }
+}
+
+/// Why records are missing; the numbers add up to the difference.
+fn shortfall(
+    requested: u64,
+    manifest: &Manifest,
+    tally: &Tally,
+    duplicates: u64,
+) -> IndexMap<ShortfallReason, u64> {
+    let mut missing = requested.saturating_sub(manifest.records);
+    let mut shortfall = IndexMap::new();
+    let reasons = [
+        (ShortfallReason::Rejected, tally.rejects - tally.unaffordable),
+        (ShortfallReason::Duplicate, duplicates),
+        (ShortfallReason::BudgetExceeded, missing),
+    ];
+    for (reason, count) in reasons {
+        let count = count.min(missing);
+        if count > 0 {
+            shortfall.insert(reason, count);
+        }
+        missing -= count;
+    }
+    shortfall
+}
+
+/// Puts every file; each becomes an artifact of its own kind.
+async fn put_all(
+    ctx: &JobContext,
+    manifest: &Manifest,
+    directory: &Path,
+) -> Result<Vec<NewArtifact>, RunError> {
+    let mut files: Vec<(String, String)> =
+        manifest.files.iter().map(|file| (file.path.clone(), kind_of(&file.path, manifest))).collect();
+    files.push((MANIFEST.to_owned(), "manifest".to_owned()));
+    files.push((DATASET_CARD.to_owned(), "card".to_owned()));
+    let run = ctx.lease().run.run;
+    let mut artifacts = Vec::with_capacity(files.len());
+    for (path, kind) in files {
+        let content_type = content_type(&path);
+        let name = format!("run-{run}/{path}");
+        let object = ctx.put_file("outputs", &name, content_type, &directory.join(&path)).await?;
+        artifacts.push(NewArtifact { kind, filename: path, content_type: content_type.to_owned(), object });
+    }
+    Ok(artifacts)
+}
+
+/// The artifact kind of a file: its format's name; in a partitioned layout, where a format has many files, its path.
+fn kind_of(path: &str, manifest: &Manifest) -> String {
+    let (_, extension) = path.rsplit_once('.').unwrap_or(("", path));
+    if path.starts_with("rejects") {
+        return "rejects".to_owned();
+    }
+    match manifest.partition_by {
+        crate::export::PartitionBy::None => extension.to_owned(),
+        _ => path.to_owned(),
+    }
+}
+
+fn content_type(path: &str) -> &'static str {
+    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+    match extension.parse::<Format>() {
+        Ok(format) => format.media_type(),
+        Err(_) if extension == "json" => "application/json",
+        Err(_) => "text/markdown; charset=utf-8",
+    }
+}
+
+/// What the job says about its output.
+fn result(manifest: &Manifest) -> serde_json::Value {
+    json!({
+        "requested": manifest.requested,
+        "records": manifest.records,
+        "rejects": manifest.rejects,
+        "partial": manifest.partial,
+        "shortfall": manifest.shortfall,
+        "models": manifest.models,
+        "cost_usd": manifest.cost_usd,
+        "files": manifest.files,
+    })
+}

@@ -1,0 +1,76 @@
+//! What a run of a `generate` job does. The job itself plans shards, waits for them, and assembles the dataset; a shard
+//! makes the records of a range of indices and writes them as parts.
+
+mod assemble;
+mod plan;
+mod record;
+mod seeds;
+mod shard;
+mod writer;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use windrow_core::JobError;
+use windrow_engine::{JobContext, Outcome, RunError};
+
+use crate::spec::PinnedSpec;
+
+/// The spec of a child job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardSpec {
+    pub schema_version: u32,
+    /// The first index of the shard.
+    pub first: u64,
+    /// How many indices it has.
+    pub count: u64,
+}
+
+/// What the database knows and a run needs: read by the workload's `load`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Input {
+    /// Of the job that a user submitted: where its seed data is.
+    Job { seed: SeedObject },
+    /// Of a shard: what its parent is pinned to, and the seed data as the plan left it.
+    Shard { pinned: Box<PinnedSpec>, job: windrow_core::JobId, seed: PlannedSeed },
+}
+
+/// Seed data as it was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedObject {
+    pub key: String,
+}
+
+/// Seed data as JSONL of its valid records, with the places of their lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedSeed {
+    /// The JSONL.
+    pub key: String,
+    /// The [`crate::seed::SeedIndex`] of it.
+    pub index_key: String,
+    pub records: u64,
+    pub bytes: u64,
+}
+
+/// The checkpoint of the job that a user submitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobState {
+    pub seed: PlannedSeed,
+    /// The indices below this one have a shard; 0 while the plan is being made.
+    pub planned: u64,
+}
+
+/// Does what the lease asks for.
+pub async fn run(ctx: JobContext, input: Value) -> Result<Outcome, RunError> {
+    let input: Input = serde_json::from_value(input).map_err(|error| {
+        JobError::permanent("bad_input", format!("the loaded input can't be read: {error}"))
+    })?;
+    match input {
+        Input::Shard { pinned, job, seed } => shard::run(&ctx, *pinned, job, &seed).await,
+        Input::Job { seed } => match ctx.state::<JobState>()? {
+            Some(state) if state.planned > 0 => assemble::run(&ctx, state).await,
+            state => plan::run(&ctx, &seed, state).await,
+        },
+    }
+}
