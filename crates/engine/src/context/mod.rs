@@ -2,6 +2,8 @@
 
 mod call;
 mod objects;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
