@@ -61,6 +61,11 @@ impl Client {
         Ok(Self { http, endpoint, base, token })
     }
 
+    /// The same server and user through connections of its own, for a runtime of its own.
+    pub fn reconnect(&self) -> Result<Self, ClientError> {
+        Self::new(self.endpoint.clone(), self.token.clone())
+    }
+
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

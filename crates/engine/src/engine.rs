@@ -59,6 +59,17 @@ pub struct PutPlace<'a> {
 /// The storage prefixes that a run may write to.
 pub const RUN_PREFIXES: [&str; 4] = ["checkpoints", "outputs", "artifacts", "generated"];
 
+/// Keeps a worker and its leases alive.
+#[async_trait]
+pub trait Beater: Send {
+    /// How often [`Self::beat`] is due.
+    fn every(&self) -> Duration;
+
+    /// Keeps the worker and the leases `held` alive and tells which of them must stop. After [`EngineError::WorkerDead`]
+    /// all of them must; the worker is registered anew.
+    async fn beat(&mut self, held: &[RunRef]) -> Result<BeatReply, EngineError>;
+}
+
 /// Everything that a worker can do to the world. One value is one registered worker.
 ///
 /// Every operation may be repeated when its outcome is unknown: a second time changes nothing.
@@ -67,13 +78,8 @@ pub trait Engine: Send + Sync {
     /// Hands out leases; waits up to the request's time for the first. Empty when there is no work.
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Lease>, EngineError>;
 
-    /// Keeps the worker and the leases `held` alive and tells which of them must stop.
-    async fn beat(&self, held: &[RunRef]) -> Result<BeatReply, EngineError>;
-
-    /// How often [`Self::beat`] is due.
-    fn beat_every(&self) -> Duration {
-        Duration::from_secs(2)
-    }
+    /// What keeps this worker alive, for a thread of its own: it shares no connection and no task with runs.
+    fn beater(&self) -> Box<dyn Beater>;
 
     /// Which of the runs must stop, as of now; cheap enough to be asked twice a second.
     async fn stops(&self, held: &[RunRef]) -> Result<BeatReply, EngineError>;

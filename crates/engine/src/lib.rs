@@ -11,7 +11,6 @@ pub mod assets;
 pub mod context;
 pub mod engine;
 mod meter;
-mod pending;
 pub mod remote;
 pub mod stop;
 #[cfg(any(test, feature = "testing"))]
@@ -20,7 +19,9 @@ pub mod workload;
 
 pub use assets::AssetCache;
 pub use context::{CallAnswer, JobContext, RunError, RunServices};
-pub use engine::{Engine, EngineError, MAX_CHILDREN_A_CALL, MAX_PAGE, ObjectStream, PutPlace, RUN_PREFIXES};
+pub use engine::{
+    Beater, Engine, EngineError, MAX_CHILDREN_A_CALL, MAX_PAGE, ObjectStream, PutPlace, RUN_PREFIXES,
+};
 pub use remote::RemoteEngine;
 pub use stop::{Stop, StopSignal};
 pub use windrow_api_types::worker::{

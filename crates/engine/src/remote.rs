@@ -15,7 +15,7 @@ use windrow_api_types::worker::{
 };
 use windrow_client::{Client, ClientError, Endpoint, WorkerClient};
 
-use crate::{Engine, EngineError, ObjectStream, PutPlace};
+use crate::{Beater, Engine, EngineError, ObjectStream, PutPlace};
 
 /// Stable codes by which a server says what an [`EngineError`] says. Each is an HTTP status and a problem's code.
 pub mod codes {
@@ -39,6 +39,7 @@ const BEAT_EVERY_LOCALLY: Duration = Duration::from_millis(500);
 /// An engine behind an API. What the server hands out it runs here.
 #[derive(Clone)]
 pub struct RemoteEngine {
+    client: Client,
     worker: WorkerClient,
     beat_every: Duration,
     name: String,
@@ -51,15 +52,7 @@ impl RemoteEngine {
             Endpoint::Url(_) => BEAT_EVERY,
             Endpoint::Socket(_) => BEAT_EVERY_LOCALLY,
         };
-        Self { worker: WorkerClient::new(client), beat_every, name: name.into() }
-    }
-
-    async fn heartbeat(&self, run: RunRef) -> Result<Option<StopOrder>, EngineError> {
-        match self.worker.heartbeat(run).await.map_err(engine_error) {
-            Ok(reply) => Ok(reply.stop.map(|reason| StopOrder { run, reason })),
-            Err(EngineError::Stale) => Ok(Some(StopOrder { run, reason: StopReason::LeaseLost })),
-            Err(error) => Err(error),
-        }
+        Self { worker: WorkerClient::new(client.clone()), client, beat_every, name: name.into() }
     }
 }
 
@@ -79,27 +72,8 @@ impl Engine for RemoteEngine {
         Ok(known)
     }
 
-    async fn beat(&self, held: &[RunRef]) -> Result<BeatReply, EngineError> {
-        let beats =
-            stream::iter(held.to_vec()).map(|run| self.heartbeat(run)).buffer_unordered(BEATS_AT_ONCE);
-        let replies: Vec<_> = beats.collect().await;
-        let mut reply = BeatReply::default();
-        let mut failure = None;
-        for beat in replies {
-            match beat {
-                Ok(stop) => reply.stop.extend(stop),
-                Err(error) => failure = Some(error),
-            }
-        }
-        // Orders that came through are followed even when other beats did not get through.
-        match failure {
-            Some(error) if reply.stop.is_empty() => Err(error),
-            _ => Ok(reply),
-        }
-    }
-
-    fn beat_every(&self) -> Duration {
-        self.beat_every
+    fn beater(&self) -> Box<dyn Beater> {
+        Box::new(RemoteBeater { shared: self.client.clone(), own: None, every: self.beat_every })
     }
 
     /// A remote worker learns it in the heartbeat's reply.
@@ -206,6 +180,51 @@ impl Engine for RemoteEngine {
             Err(EngineError::Stale) => Ok(EndReply::Stale),
             reply => reply,
         }
+    }
+}
+
+/// Renews leases through a connection of its own, made in the thread that beats.
+struct RemoteBeater {
+    shared: Client,
+    own: Option<WorkerClient>,
+    every: Duration,
+}
+
+#[async_trait]
+impl Beater for RemoteBeater {
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    async fn beat(&mut self, held: &[RunRef]) -> Result<BeatReply, EngineError> {
+        if self.own.is_none() {
+            self.own = Some(WorkerClient::new(self.shared.reconnect().map_err(engine_error)?));
+        }
+        let own = self.own.as_ref().expect("made above");
+        let beats =
+            stream::iter(held.to_vec()).map(|run| heartbeat(own, run)).buffer_unordered(BEATS_AT_ONCE);
+        let replies: Vec<_> = beats.collect().await;
+        let mut reply = BeatReply::default();
+        let mut failure = None;
+        for beat in replies {
+            match beat {
+                Ok(stop) => reply.stop.extend(stop),
+                Err(error) => failure = Some(error),
+            }
+        }
+        // Orders that came through are followed even when other beats did not get through.
+        match failure {
+            Some(error) if reply.stop.is_empty() => Err(error),
+            _ => Ok(reply),
+        }
+    }
+}
+
+async fn heartbeat(worker: &WorkerClient, run: RunRef) -> Result<Option<StopOrder>, EngineError> {
+    match worker.heartbeat(run).await.map_err(engine_error) {
+        Ok(reply) => Ok(reply.stop.map(|reason| StopOrder { run, reason })),
+        Err(EngineError::Stale) => Ok(Some(StopOrder { run, reason: StopReason::LeaseLost })),
+        Err(error) => Err(error),
     }
 }
 

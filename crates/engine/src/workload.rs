@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pending::Models;
 use async_trait::async_trait;
 use serde_json::Value;
 use windrow_core::{FieldError, JobError, JobId, JobSeq, JobStatus, OwnerId, PicoUsd, RunNo, Timestamp};
+use windrow_models::Models;
 use windrow_store::{Conn, Tx};
 
 use crate::context::{JobContext, RunError};

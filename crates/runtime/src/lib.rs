@@ -1,1 +1,16 @@
+//! The worker: what claims jobs, runs them, keeps them alive and stops them.
+//!
+//! [`Worker`] runs jobs on any [`Engine`](windrow_engine::Engine): a claimer, an executor a run, a beater on a thread of
+//! its own, a poll for stop orders.
+//!
+//! It knows no HTTP server and no workload by name, and reads time from a [`Clock`](windrow_core::Clock) only.
 
+mod beater;
+mod board;
+mod claimer;
+mod executor;
+mod settings;
+mod worker;
+
+pub use settings::WorkerSettings;
+pub use worker::{Drained, Worker, WorkerHandle};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pending::Model;
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 use windrow_api_types::worker::{Bill, FreeCall, JournalLine, Reserve, Reserved, SettleResult};
 use windrow_core::{CallId, JobError, PicoUsd};
+use windrow_models::Model;
 use windrow_models::price::TABLE_VERSION;
 use windrow_models::{Billing, ModelError, ModelRequest, ModelResponse, RetryAdvice, Usage};
 

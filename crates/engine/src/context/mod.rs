@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::pending::Models;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use windrow_api_types::worker::{Checkpoint, Child, Lease, NewChild, Part, Progress};
 use windrow_core::{JobError, RetryPolicy, SharedClock, Timestamp};
+use windrow_models::Models;
 
 use crate::meter::Meter;
 use crate::{AssetCache, Engine, EngineError, MAX_CHILDREN_A_CALL, Stop, StopSignal};

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use windrow_api_types::worker::{
 use windrow_core::{JobId, JobStatus, SystemClock};
 
 use super::{MemoryEngine, State};
-use crate::{Engine, EngineError, ObjectStream, PutPlace};
+use crate::{Beater, Engine, EngineError, ObjectStream, PutPlace};
 
 impl MemoryEngine {
     /// Fails during an outage, and for a stale run.
@@ -43,8 +44,8 @@ impl Engine for MemoryEngine {
         Ok(vec![self.lease()])
     }
 
-    async fn beat(&self, _held: &[RunRef]) -> Result<BeatReply, EngineError> {
-        Ok(BeatReply::default())
+    fn beater(&self) -> Box<dyn Beater> {
+        Box::new(Immortal)
     }
 
     async fn stops(&self, _held: &[RunRef]) -> Result<BeatReply, EngineError> {
@@ -93,7 +94,9 @@ impl Engine for MemoryEngine {
     }
 
     async fn save(&self, run: RunRef, n: i64, chunk: Value) -> Result<(), EngineError> {
-        self.write(run, |state| drop(state.saved.entry(n).or_insert(chunk)))
+        self.write(run, |state| {
+            state.saved.entry(n).or_insert(chunk);
+        })
     }
 
     async fn saved(&self, run: RunRef) -> Result<Vec<i64>, EngineError> {
@@ -190,6 +193,20 @@ impl Engine for MemoryEngine {
             Err(EngineError::Stale) => Ok(EndReply::Stale),
             written => written.map(|()| EndReply::Recorded { status }),
         }
+    }
+}
+
+/// A worker in memory needs no beats.
+struct Immortal;
+
+#[async_trait]
+impl Beater for Immortal {
+    fn every(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    async fn beat(&mut self, _held: &[RunRef]) -> Result<BeatReply, EngineError> {
+        Ok(BeatReply::default())
     }
 }
 

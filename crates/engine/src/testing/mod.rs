@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::pending::Models;
 use bytes::Bytes;
 use serde_json::Value;
 use windrow_api_types::worker::{
@@ -20,6 +19,7 @@ use windrow_api_types::worker::{
 use windrow_core::{
     CallId, Clock as _, JobId, JobStatus, PicoUsd, RetryPolicy, RunNo, SharedClock, TestClock,
 };
+use windrow_models::Models;
 
 use crate::{AssetCache, JobContext, RunServices, StopSignal};
 

@@ -104,3 +104,35 @@ CREATE TABLE artifacts (
 CREATE INDEX artifacts_job ON artifacts (job_seq);
 CREATE INDEX artifacts_object ON artifacts (object_key);
 CREATE INDEX artifacts_expiry ON artifacts (expires_at);
+
+-- Sums of the ledger, made in the background up to the watermark; never by the transaction that settles a call.
+CREATE TABLE ledger_rollups (
+    owner_id bigint NOT NULL,
+    workload text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    model text COLLATE "C" NOT NULL,
+    day text COLLATE "C" NOT NULL,
+    calls bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    cached_tokens bigint NOT NULL,
+    cost bigint NOT NULL,
+    PRIMARY KEY (owner_id, workload, kind, model, day)
+);
+
+-- Of a job and all its descendants.
+CREATE TABLE job_rollups (
+    job_seq bigint PRIMARY KEY,
+    calls bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    cached_tokens bigint NOT NULL,
+    cost bigint NOT NULL
+);
+
+-- One row: every ledger row up to it is in the sums.
+CREATE TABLE ledger_watermark (
+    one bigint PRIMARY KEY CHECK (one = 1),
+    seq bigint NOT NULL
+);
+INSERT INTO ledger_watermark (one, seq) VALUES (1, 0);

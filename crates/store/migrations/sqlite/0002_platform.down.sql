@@ -1,3 +1,6 @@
+DROP TABLE ledger_watermark;
+DROP TABLE job_rollups;
+DROP TABLE ledger_rollups;
 DROP TABLE artifacts;
 DROP TABLE artifact_series;
 DROP TABLE uploads;

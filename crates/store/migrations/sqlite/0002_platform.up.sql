@@ -111,3 +111,35 @@ CREATE TABLE artifacts (
 CREATE INDEX artifacts_job ON artifacts (job_seq);
 CREATE INDEX artifacts_object ON artifacts (object_key);
 CREATE INDEX artifacts_expiry ON artifacts (expires_at);
+
+-- Sums of the ledger, made in the background up to the watermark; never by the transaction that settles a call.
+CREATE TABLE ledger_rollups (
+    owner_id INTEGER NOT NULL,
+    workload TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    model TEXT NOT NULL,
+    day TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    cost INTEGER NOT NULL,
+    PRIMARY KEY (owner_id, workload, kind, model, day)
+) STRICT, WITHOUT ROWID;
+
+-- Of a job and all its descendants.
+CREATE TABLE job_rollups (
+    job_seq INTEGER PRIMARY KEY NOT NULL,
+    calls INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    cost INTEGER NOT NULL
+) STRICT;
+
+-- One row: every ledger row up to it is in the sums.
+CREATE TABLE ledger_watermark (
+    one INTEGER PRIMARY KEY NOT NULL CHECK (one = 1),
+    seq INTEGER NOT NULL
+) STRICT;
+INSERT INTO ledger_watermark (one, seq) VALUES (1, 0);

@@ -1,0 +1,49 @@
+//! Keeps the worker alive from a thread that no job can block: it has a runtime and connections of its own.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use windrow_engine::{Beater, EngineError, Stop};
+
+use crate::board::Board;
+
+/// Starts the thread; it ends when `done` is cancelled.
+pub(crate) fn start(
+    mut beater: Box<dyn Beater>,
+    board: Arc<Board>,
+    every: Option<Duration>,
+    done: CancellationToken,
+) -> std::io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("windrow-beat".to_owned()).spawn(move || {
+        let every = every.unwrap_or_else(|| beater.every());
+        runtime.block_on(async {
+            let mut tick = tokio::time::interval(every);
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = tick.tick() => {}
+                    () = done.cancelled() => return,
+                }
+                tokio::select! {
+                    () = beat(&mut *beater, &board) => {}
+                    () = done.cancelled() => return,
+                }
+            }
+        });
+    })
+}
+
+async fn beat(beater: &mut dyn Beater, board: &Board) {
+    match beater.beat(&board.held()).await {
+        Ok(reply) => board.obey(&reply.stop),
+        Err(EngineError::WorkerDead) => {
+            tracing::error!("this worker was declared dead; its runs are thrown away");
+            metrics::counter!("windrow_worker_deaths_total").increment(1);
+            board.stop_all(Stop::LeaseLost);
+        }
+        Err(error) => tracing::warn!(%error, "a beat did not get through"),
+    }
+}

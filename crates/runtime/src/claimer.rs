@@ -1,0 +1,121 @@
+//! Takes as much work as the worker can start at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use windrow_engine::{ClaimRequest, EngineError};
+
+use crate::executor::Executor;
+
+/// What is claimed beyond the free slots is what the worker runs in this time: enough to be busy until the next claim's
+/// commit, little enough that nothing waits here while another worker is idle.
+const AHEAD: Duration = Duration::from_millis(5);
+
+/// How long to wait after a claim that failed.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(2);
+
+pub(crate) struct Claimer {
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) runs: TaskTracker,
+    /// Cancelled when nothing more may be claimed.
+    pub(crate) closing: CancellationToken,
+    pub(crate) pace: Arc<Pace>,
+}
+
+/// How many runs the worker ends in [`AHEAD`], as a moving average.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    ended: AtomicU64,
+}
+
+impl Pace {
+    pub(crate) fn count(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The average, given how many ended since the last time and how long that was.
+    fn average(&self, last: f64, elapsed: Duration) -> f64 {
+        let ended = self.ended.swap(0, Ordering::Relaxed);
+        if elapsed.is_zero() {
+            return last;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate of runs is far below 2^52")]
+        let now = ended as f64 * AHEAD.as_secs_f64() / elapsed.as_secs_f64();
+        // Half of the new value each time: a pause is forgotten within a few claims.
+        f64::midpoint(last, now)
+    }
+}
+
+impl Claimer {
+    pub(crate) async fn work(self) {
+        let slots = Arc::new(Semaphore::new(self.executor.settings.slots));
+        let clock = Arc::clone(&self.executor.services.clock);
+        let (mut ahead, mut since) = (0.0, clock.monotonic());
+        let mut retry = RETRY_FIRST;
+        while !self.closing.is_cancelled() {
+            let limit = self.executor.settings.slots + whole(ahead);
+            tokio::select! {
+                () = self.executor.board.below(limit) => {}
+                () = self.closing.cancelled() => return,
+            }
+            let now = clock.monotonic();
+            ahead = self.pace.average(ahead, now.saturating_sub(since));
+            since = now;
+            let room = limit.saturating_sub(self.executor.board.len()).max(1);
+            match self.claim(room, &slots).await {
+                Ok(()) => retry = RETRY_FIRST,
+                Err(error) => {
+                    tracing::warn!(%error, "a claim failed");
+                    tokio::select! {
+                        () = tokio::time::sleep(retry) => {}
+                        () = self.closing.cancelled() => return,
+                    }
+                    retry = (retry * 2).min(RETRY_LONGEST);
+                }
+            }
+        }
+    }
+
+    /// One claim, waited for to its end even when the worker is closing: a lease that nobody takes up would be held
+    /// until it lapses.
+    async fn claim(&self, room: usize, slots: &Arc<Semaphore>) -> Result<(), EngineError> {
+        let settings = &self.executor.settings;
+        let request = ClaimRequest {
+            workloads: settings.workloads.clone(),
+            slots: u32::try_from(room).unwrap_or(u32::MAX),
+            wait_ms: u64::try_from(settings.claim_wait.as_millis()).unwrap_or(u64::MAX),
+            suspects: false,
+            worker: None,
+        };
+        let leases = self.executor.services.engine.claim(&request).await?;
+        for lease in leases {
+            let stop = self.executor.board.add(lease.run);
+            let (executor, slots) = (Arc::clone(&self.executor), Arc::clone(slots));
+            let (closing, pace) = (self.closing.clone(), Arc::clone(&self.pace));
+            self.runs.spawn(async move {
+                let slot = tokio::select! {
+                    biased;
+                    () = closing.cancelled() => None,
+                    slot = slots.acquire_owned() => slot.ok(),
+                };
+                match slot {
+                    Some(_slot) => executor.execute(lease, stop).await,
+                    None => executor.release(&lease, &stop).await,
+                }
+                pace.count();
+            });
+        }
+        Ok(())
+    }
+}
+
+fn whole(ahead: f64) -> usize {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 10,000")]
+    let whole = ahead.clamp(0.0, 10_000.0) as usize;
+    whole
+}
