@@ -155,7 +155,7 @@ fn binary(chunk: &[u8], line: u64) -> Result<(), SeedError> {
         "a PDF"
     } else if chunk.starts_with(&[0x1f, 0x8b]) {
         "gzip within gzip"
-    } else if chunk.contains(&0) {
+    } else if chunk.split(|b| *b == b'\n').next().is_some_and(|header| header.contains(&0)) {
         "binary data (it has NUL bytes)"
     } else {
         return Ok(());

@@ -9,6 +9,8 @@ use super::{SeedError, SeedLimits};
 /// The first bytes of gzip (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BUFFER: usize = 64 << 10;
+/// How many of the first bytes are looked at together.
+const HEAD: usize = 4 << 10;
 
 type Bytes<'a> = Box<dyn Read + Send + 'a>;
 
@@ -46,21 +48,46 @@ impl<'a> Source<'a> {
         } else {
             Box::new(whole)
         };
-        Ok(Self {
+        let mut source = Self {
             inner: BufReader::with_capacity(BUFFER, inner),
             pushed_back: Cursor::default(),
             gzip,
             limits,
             line: 1,
             offset: 0,
-        })
+        };
+        source.hold_head()?;
+        Ok(source)
+    }
+
+    /// Makes the first [`Self::fill`] show the first bytes together, however the input deals them out.
+    fn hold_head(&mut self) -> Result<(), SeedError> {
+        let mut head = Vec::new();
+        while head.len() < HEAD {
+            let chunk = self.fill()?;
+            if chunk.is_empty() {
+                break;
+            }
+            let used = chunk.len().min(HEAD - head.len());
+            head.extend_from_slice(&chunk[..used]);
+            self.consume(used, 0);
+        }
+        self.rewind_to(head);
+        Ok(())
     }
 
     /// Gives bytes out again, which were the very first ones.
-    pub(super) fn rewind_to(&mut self, head: Vec<u8>) {
+    pub(super) fn rewind_to(&mut self, mut head: Vec<u8>) {
+        head.extend_from_slice(self.held());
         self.pushed_back = Cursor::new(head);
         self.line = 1;
         self.offset = 0;
+    }
+
+    /// The bytes that are to be given out again and weren't yet.
+    fn held(&self) -> &[u8] {
+        let at = usize::try_from(self.pushed_back.position()).unwrap_or(usize::MAX);
+        self.pushed_back.get_ref().get(at..).unwrap_or_default()
     }
 
     /// What is next in memory, without taking it; empty at the end.
@@ -73,9 +100,8 @@ impl<'a> Source<'a> {
             ));
         }
         let (line, gzip) = (self.line, self.gzip);
-        let pushed_back = usize::try_from(self.pushed_back.position()).unwrap_or(usize::MAX);
-        if pushed_back < self.pushed_back.get_ref().len() {
-            return Ok(&self.pushed_back.get_ref()[pushed_back..]);
+        if !self.held().is_empty() {
+            return Ok(self.held());
         }
         loop {
             // The buffer is asked twice because a borrow that is returned from a loop would last through it.
@@ -90,11 +116,10 @@ impl<'a> Source<'a> {
 
     /// Takes `n` of the bytes that [`Self::fill`] showed.
     pub(super) fn consume(&mut self, n: usize, newlines: usize) {
-        let pushed_back = self.pushed_back.position();
-        if usize::try_from(pushed_back).is_ok_and(|at| at < self.pushed_back.get_ref().len()) {
-            self.pushed_back.set_position(pushed_back + n as u64);
-        } else {
+        if self.held().is_empty() {
             self.inner.consume(n);
+        } else {
+            self.pushed_back.set_position(self.pushed_back.position() + n as u64);
         }
         self.offset += n as u64;
         self.line += newlines as u64;

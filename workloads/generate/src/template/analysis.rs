@@ -42,7 +42,7 @@ pub struct IncludeUse {
 }
 
 /// A text of a document with its place.
-pub(super) struct Part<'d> {
+struct Part<'d> {
     pub(super) pointer: String,
     pub(super) text: &'d str,
     /// How many of the first steps it may use.
@@ -104,7 +104,7 @@ pub(super) fn analyse_usage(document: &TemplateDocument, fragments: &Fragments) 
 }
 
 /// All texts of a document that are templates.
-pub(super) fn parts(document: &TemplateDocument) -> Vec<Part<'_>> {
+fn parts(document: &TemplateDocument) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     for (i, step) in document.steps.iter().enumerate() {
         let texts = [
@@ -141,5 +141,114 @@ fn output_parts<'d>(value: &'d Value, pointer: String, steps: usize, parts: &mut
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn document(requirements: &[&str], prompt: &str) -> TemplateDocument {
+        let text = json!({"template": {
+            "name": "t", "schema_requirements": requirements, "steps": [{"id": "a", "model": "cheap", "prompt": prompt}]
+        }});
+        TemplateDocument::parse(&text.to_string()).unwrap()
+    }
+
+    fn paths(paths: &[FieldPath]) -> Vec<String> {
+        paths.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn paths_are_found_in_full() {
+        for (prompt, expected) in [
+            ("{{ author.biography }}", vec!["author.biography"]),
+            ("{{ poems[0].text }} {{ poems[0]['title'] }}", vec!["poems[0].text", "poems[0].title"]),
+            ("{% for p in poems %}{{ p.text }} {{ loop.index }}{% endfor %}", vec!["poems"]),
+            ("{% set x = a.b %}{{ x.c }}", vec!["a.b"]),
+            ("{{ name.upper() }} {{ tags | join(sep) }}", vec!["name", "sep", "tags"]),
+            ("{% if mood == 'x' %}{% set y = 1 %}{% else %}{% set y = 2 %}{% endif %}{{ y }}", vec!["mood"]),
+            ("{% macro m(a, b=c.d) %}{{ a }}{{ b }}{% endmacro %}{{ m(e.f) }}", vec!["c.d", "e.f"]),
+            ("{{ range(3) | list }} {{ choice(xs) }} {{ self }}", vec!["xs"]),
+            ("{{ poems[i].text }} {{ poems[1:n] }}", vec!["i", "n", "poems"]),
+            ("{# {{ comment }} #}{% raw %}{{ raw }}{% endraw %}", vec![]),
+            ("{% with z = q.r %}{{ z }}{% endwith %}{{ z }}", vec!["q.r", "z"]),
+            ("{% set x = x %}{{ x }}", vec!["x"]),
+        ] {
+            let analysis = analyse(&document(&[], prompt), &Fragments::new());
+            assert_eq!(paths(&analysis.paths), expected, "{prompt}");
+            assert_eq!(analysis.problems, [], "{prompt}");
+        }
+    }
+
+    #[test]
+    fn what_is_used_is_compared_with_what_is_declared() {
+        let prompt = "{{ author.name }} {{ author.born }} {{ poem }} {{ mood | default('calm') }} \
+                      {% if era is defined %}{{ era.name }}{% endif %}";
+        let declared = ["author.name", "poem.text", "unused.thing"];
+        let analysis = analyse(&document(&declared, prompt), &Fragments::new());
+        assert_eq!(paths(&analysis.undeclared), ["author.born"]);
+        assert_eq!(paths(&analysis.unused), ["unused.thing"]);
+        assert_eq!(analysis.models, ["cheap"]);
+    }
+
+    #[test]
+    fn fragments_are_analysed_in_their_place() {
+        let document = document(&[], "{% set tone = 'dry' %}{% include 'style@2' %}");
+        let none = analyse(&document, &Fragments::new());
+        assert_eq!(
+            none.includes,
+            [IncludeUse { name: "style@2".to_owned(), optional: false, missing: true }]
+        );
+        assert_eq!(none.problems.len(), 1);
+        let style = "{{ tone }} {{ genre }} {% include 'deeper@latest' ignore missing %}";
+        let some = analyse(&document, &Fragments::from([("style@2".to_owned(), style.to_owned())]));
+        assert_eq!(paths(&some.paths), ["genre"]);
+        assert_eq!(some.problems, []);
+        let deeper = IncludeUse { name: "deeper@latest".to_owned(), optional: true, missing: true };
+        assert!(some.includes.contains(&deeper), "{:?}", some.includes);
+        let broken = analyse(&document, &Fragments::from([("style@2".to_owned(), "{{ x".to_owned())]));
+        assert!(broken.problems[0].message.contains("fragment style@2"), "{:?}", broken.problems);
+    }
+
+    #[test]
+    fn steps_are_used_after_they_ran() {
+        let text = "
+template:
+  name: t
+  steps:
+    - {id: a, prompt: '{{ steps.b.output }}'}
+    - {id: b, prompt: '{{ steps.a.output.x }} {{ steps.a.result }}', when: '{{ steps.a.skipped }}'}
+  output: {c: '{{ steps.b.output }} {{ steps.z.output }}'}
+";
+        let analysis = analyse(&TemplateDocument::parse(text).unwrap(), &Fragments::new());
+        let found: Vec<(&str, bool)> = analysis
+            .problems
+            .iter()
+            .zip(["no step comes before", "no result", "no step before"])
+            .map(|(problem, why)| (problem.pointer.as_str(), problem.message.contains(why)))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("/template/steps/0/prompt", true),
+                ("/template/steps/1/prompt", true),
+                ("/template/output/c", true)
+            ]
+        );
+        assert_eq!(analysis.problems.len(), 3);
+    }
+
+    #[test]
+    fn fragments_that_multiply_are_refused() {
+        let mut fragments = Fragments::new();
+        for level in 0..10 {
+            let text = format!("{{% include 'f{}@1' %}}", level + 1).repeat(10);
+            fragments.insert(format!("f{level}@1"), text);
+        }
+        fragments.insert("f10@1".to_owned(), "x".to_owned());
+        let analysis = analyse(&document(&[], "{% include 'f0@1' %}"), &fragments);
+        assert!(analysis.problems.iter().any(|p| p.message.contains("more than 500 includes")));
     }
 }

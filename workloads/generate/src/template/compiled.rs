@@ -7,12 +7,12 @@ use jsonschema::Validator;
 use minijinja::Environment;
 use windrow_core::FieldError;
 
-use super::analysis::{analyse_usage, parts};
+use super::analysis::analyse_usage;
 use super::answer::schema_validator;
 use super::document::{StepDocument, TemplateDocument};
 use super::environment::environment;
 use super::shape::Shape;
-use super::walk::{check_operators, single_expression};
+use super::walk::single_expression;
 
 /// The texts of fragments, by the name in the include.
 pub type Fragments = BTreeMap<String, String>;
@@ -87,7 +87,6 @@ impl CompiledTemplate {
         if !errors.is_empty() {
             return Err(errors);
         }
-        debug_assert!(parts(&document).iter().all(|part| check_operators(part.text).is_ok()));
         Ok(Self(Arc::new(Compiled { env, document, steps, shape, calls: Arc::new(usage.calls) })))
     }
 

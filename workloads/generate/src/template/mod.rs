@@ -7,6 +7,7 @@
 mod analysis;
 mod answer;
 mod compiled;
+mod complexity;
 mod document;
 mod environment;
 mod filters;
@@ -26,3 +27,6 @@ pub use parse::pointer_of;
 pub use render::{RenderError, RenderedStep, StepOutput, StepOutputs};
 pub use text::estimate_tokens;
 pub use value::template_value;
+
+#[cfg(test)]
+mod tests;

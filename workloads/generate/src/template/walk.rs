@@ -3,16 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use minijinja::machinery::ast::{self, CallType, Expr, Stmt};
-use minijinja::machinery::{Token, parse, tokenize};
+use minijinja::machinery::parse;
 
 use super::compiled::Fragments;
+use super::complexity::check_complexity;
 use super::environment::{Names, syntax};
 use crate::seed::{FieldPath, Segment};
 use crate::spec::TemplateRef;
 
-/// The most operators in one expression. The interpreter's compiler recurses once for each of a chain, and its stack
-/// is a thread's.
-const MAX_OPERATORS: usize = 200;
 /// The most fragments walked for one template, doubles counted: fragments that include fragments multiply.
 const MAX_WALKED: usize = 500;
 
@@ -58,7 +56,7 @@ impl<'w> Walk<'w> {
     }
 
     pub(super) fn text(&mut self, source: &str) {
-        if let Err(message) = check_operators(source) {
+        if let Err(message) = check_complexity(source) {
             return self.problem(0, &message);
         }
         match parse(source, "text", syntax()) {
@@ -362,36 +360,6 @@ fn chain<'e>(expression: &'e Expr<'_>) -> Option<(&'e str, Vec<Segment>)> {
             _ => return None,
         }
     }
-}
-
-/// Refuses expressions that would take a deep stack to compile, before anything recurses into them.
-pub(super) fn check_operators(source: &str) -> Result<(), String> {
-    let mut operators = 0;
-    for token in tokenize(source, false, syntax()) {
-        // What can't be read is the parser's to report, with a better message.
-        let Ok((token, span)) = token else { return Ok(()) };
-        match token {
-            Token::VariableStart | Token::BlockStart => operators = 0,
-            Token::TemplateData(_)
-            | Token::Str(_)
-            | Token::String(_)
-            | Token::Int(_)
-            | Token::Int128(_)
-            | Token::Float(_)
-            | Token::Comma
-            | Token::Colon
-            | Token::VariableEnd
-            | Token::BlockEnd => {}
-            _ => operators += 1,
-        }
-        if operators > MAX_OPERATORS {
-            let line = span.start_line;
-            return Err(format!(
-                "the expression on line {line} has more than {MAX_OPERATORS} operators and names"
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// The expression of a text that is nothing but one `{{ expression }}`.
