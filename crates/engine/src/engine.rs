@@ -12,7 +12,7 @@ use windrow_api_types::worker::{
     BeatReply, Checkpoint, Child, ClaimRequest, EndReply, JournalEntry, Lease, NewChild, Part, Progress,
     Reserve, Reserved, RunEnd, RunRef, Settle, StoredObject,
 };
-use windrow_core::JobError;
+use windrow_core::{JobError, JobId};
 
 /// A stream of an object's bytes.
 pub type ObjectStream = BoxStream<'static, std::io::Result<Bytes>>;
@@ -109,11 +109,11 @@ pub trait Engine: Send + Sync {
     /// Adds children, at most [`MAX_CHILDREN_A_CALL`]; a key that is there already is left as it is.
     async fn add_children(&self, run: RunRef, children: Vec<NewChild>) -> Result<(), EngineError>;
 
-    /// The job's children in key order, after `after`, at most `limit` (≤ [`MAX_PAGE`]).
+    /// The job's children in the order in which they were made, after `after`, at most `limit` (≤ [`MAX_PAGE`]).
     async fn children(
         &self,
         run: RunRef,
-        after: Option<String>,
+        after: Option<JobId>,
         limit: usize,
     ) -> Result<Vec<Child>, EngineError>;
 

@@ -14,6 +14,7 @@ use windrow_api_types::worker::{
     RunEnd, RunRef, SCHEMA_VERSION, SaveRequest, Settle, StopOrder, StopReason, StoredObject,
 };
 use windrow_client::{Client, ClientError, Endpoint, WorkerClient};
+use windrow_core::JobId;
 
 use crate::{Beater, Engine, EngineError, ObjectStream, PutPlace};
 
@@ -123,7 +124,7 @@ impl Engine for RemoteEngine {
     async fn children(
         &self,
         run: RunRef,
-        after: Option<String>,
+        after: Option<JobId>,
         limit: usize,
     ) -> Result<Vec<Child>, EngineError> {
         let reply = self.worker.children(run, &ChildrenQuery { after, limit }).await;

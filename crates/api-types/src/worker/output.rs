@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-use windrow_core::{ArtifactId, CallId, JobError, JobId, JobStatus};
+use windrow_core::{ArtifactId, CallId, JobError, JobId, JobStatus, PicoUsd};
 
 use super::Progress;
 
@@ -76,8 +76,13 @@ pub struct Child {
     #[schema(value_type = String)]
     pub status: JobStatus,
     pub result: Option<Value>,
-    #[schema(value_type = Option<Object>)]
-    pub error: Option<JobError>,
+    /// The last checkpoint's state: what a child that ended early has made.
+    pub state: Option<Value>,
+    /// Why it failed.
+    pub error_code: Option<String>,
+    /// What its calls cost so far, in USD.
+    #[schema(value_type = String)]
+    pub cost: PicoUsd,
 }
 
 /// An object that a run has put.

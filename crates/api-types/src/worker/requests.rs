@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use windrow_core::JobError;
+use windrow_core::{JobError, JobId};
 
 use super::{Child, JournalEntry, Lease, NewChild, Output, Part, Reserve, Reserved, Settle, StopReason};
 
@@ -83,12 +83,14 @@ pub struct AddChildrenRequest {
     pub children: Vec<NewChild>,
 }
 
-/// `GET /v1/worker/leases/{id}/children`: in key order.
+/// `GET /v1/worker/leases/{id}/children`: in the order in which they were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
 pub struct ChildrenQuery {
-    /// The key of the last child that was seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
+    /// The last child that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    #[param(value_type = Option<String>, format = Uuid)]
+    pub after: Option<JobId>,
     /// At most 1,000.
     pub limit: usize,
 }

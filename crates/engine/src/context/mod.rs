@@ -15,7 +15,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use windrow_api_types::worker::{Checkpoint, Child, Lease, NewChild, Part, Progress};
-use windrow_core::{JobError, RetryPolicy, SharedClock, Timestamp};
+use windrow_core::{JobError, JobId, RetryPolicy, SharedClock, Timestamp};
 use windrow_models::Models;
 
 use crate::meter::Meter;
@@ -230,10 +230,10 @@ impl JobContext {
         Ok(())
     }
 
-    /// The job's children in key order, after the key `after`, at most `limit`.
-    pub async fn children(&self, after: Option<String>, limit: usize) -> Result<Vec<Child>, RunError> {
+    /// The job's children in the order in which they were made, after `after`, at most `limit`.
+    pub async fn children(&self, after: Option<JobId>, limit: usize) -> Result<Vec<Child>, RunError> {
         let run = self.inner.lease.run;
-        self.insist(|| self.inner.services.engine.children(run, after.clone(), limit)).await
+        self.insist(|| self.inner.services.engine.children(run, after, limit)).await
     }
 
     /// The parts of the job and of its children in order of `(first, key)`, after `after`, at most `limit`.

@@ -13,7 +13,7 @@ use windrow_api_types::worker::{
     BeatReply, Checkpoint, Child, ClaimRequest, EndReply, JournalEntry, Lease, NewChild, Part, Progress,
     Reserve, Reserved, RunEnd, RunRef, Settle, SettleResult, StoredObject,
 };
-use windrow_core::{JobId, JobStatus, SystemClock};
+use windrow_core::{JobId, JobStatus, PicoUsd, SystemClock};
 
 use super::{MemoryEngine, State};
 use crate::{Beater, Engine, EngineError, ObjectStream, PutPlace};
@@ -108,9 +108,19 @@ impl Engine for MemoryEngine {
             for new in children {
                 let id = JobId::new(&*SystemClock::shared());
                 let key = new.key.clone();
-                let child =
-                    Child { id, key: key.clone(), status: JobStatus::Queued, result: None, error: None };
-                state.children.entry(key).or_insert((new, child));
+                if state.children.iter().any(|(_, child)| child.key == key) {
+                    continue;
+                }
+                let child = Child {
+                    id,
+                    key,
+                    status: JobStatus::Queued,
+                    result: None,
+                    state: None,
+                    error_code: None,
+                    cost: PicoUsd::ZERO,
+                };
+                state.children.push((new, child));
             }
         })
     }
@@ -118,13 +128,14 @@ impl Engine for MemoryEngine {
     async fn children(
         &self,
         run: RunRef,
-        after: Option<String>,
+        after: Option<JobId>,
         limit: usize,
     ) -> Result<Vec<Child>, EngineError> {
         self.write(run, |state| {
-            let after = |key: &str| after.as_deref().is_none_or(|after| key > after);
-            let children = state.children.values().map(|(_, child)| child);
-            children.filter(|child| after(&child.key)).take(limit).cloned().collect()
+            let unseen = |child: &Child| after.is_some_and(|after| child.id != after);
+            let children = state.children.iter().map(|(_, child)| child);
+            let children = children.skip_while(|child| unseen(child)).skip(usize::from(after.is_some()));
+            children.take(limit).cloned().collect()
         })
     }
 
@@ -211,7 +222,7 @@ impl Beater for Immortal {
 }
 
 impl State {
-    fn reserve(&mut self, reserve: &Reserve, cap: windrow_core::PicoUsd) -> Reserved {
+    fn reserve(&mut self, reserve: &Reserve, cap: PicoUsd) -> Reserved {
         if self.calls.contains_key(&reserve.call) {
             return Reserved::Granted;
         }
@@ -237,7 +248,7 @@ impl State {
         let cost = match &settle.result {
             SettleResult::Settled(bill) => bill.cost,
             SettleResult::Unconfirmed => reserve.worst,
-            SettleResult::Released => windrow_core::PicoUsd::ZERO,
+            SettleResult::Released => PicoUsd::ZERO,
         };
         self.spent = self.spent.saturating_add(cost);
         let SettleResult::Settled(bill) = &settle.result else { return };

@@ -39,7 +39,8 @@ pub struct State {
     pub free_calls: Vec<FreeCall>,
     pub progress: Option<Progress>,
     pub saved: BTreeMap<i64, Value>,
-    pub children: BTreeMap<String, (NewChild, Child)>,
+    /// In the order in which they were made.
+    pub children: Vec<(NewChild, Child)>,
     pub objects: BTreeMap<String, Bytes>,
     pub ended: Option<RunEnd>,
     pub calls: BTreeMap<CallId, (Reserve, Option<SettleResult>)>,
@@ -117,7 +118,8 @@ impl MemoryEngine {
     /// When there is no such child.
     pub fn end_child(&self, key: &str, status: JobStatus, result: Option<Value>) {
         let mut state = self.state();
-        let (_, child) = state.children.get_mut(key).expect("the child was added");
+        let (_, child) =
+            state.children.iter_mut().find(|(new, _)| new.key == key).expect("the child was added");
         child.status = status;
         child.result = result;
     }

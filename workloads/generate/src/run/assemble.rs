@@ -65,7 +65,7 @@ impl Shards {
         loop {
             let page = ctx.children(after.take(), PAGE).await?;
             let Some(last) = page.last() else { return Ok(shards) };
-            after = Some(last.key.clone());
+            after = Some(last.id);
             for child in page {
                 shards.exceeded |= child.status == JobStatus::BudgetExceeded;
                 let Some(result) = child.result else { continue };
