@@ -39,7 +39,7 @@ struct Window {
 impl Gate {
     pub(crate) fn new(limits: Limits, clock: SharedClock) -> Self {
         let slots = usize::try_from(limits.concurrency.max(1)).unwrap_or(Semaphore::MAX_PERMITS);
-        let requests = limits.requests_per_minute.map(Window::new);
+        let requests = limits.requests_per_minute.map(u64::from).map(Window::new);
         let tokens = limits.tokens_per_minute.map(Window::new);
         let limited = requests.is_some() || tokens.is_some();
         Self {
@@ -89,8 +89,8 @@ impl Windows {
 }
 
 impl Window {
-    fn new(limit: u32) -> Self {
-        Self { limit: u64::from(limit.max(1)), spent: 0, log: VecDeque::new() }
+    fn new(limit: u64) -> Self {
+        Self { limit: limit.max(1), spent: 0, log: VecDeque::new() }
     }
 
     /// How long until `amount` fits. What is larger than the whole limit takes an empty window.
@@ -138,7 +138,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_minute_ever_holds_more_than_the_limit(
-            limit in 1u32..50, asks in proptest::collection::vec((0u64..20_000, 1u64..80), 1..80),
+            limit in 1u64..50, asks in proptest::collection::vec((0u64..20_000, 1u64..80), 1..80),
         ) {
             let mut window = Window::new(limit);
             let mut now = Duration::ZERO;
@@ -150,11 +150,11 @@ mod tests {
                     now += wait;
                 }
                 window.spend(now, amount);
-                taken.push((now, amount.min(u64::from(limit))));
+                taken.push((now, amount.min(limit)));
             }
             for (start, _) in &taken {
                 let minute = taken.iter().filter(|(at, _)| at >= start && *at < *start + MINUTE);
-                prop_assert!(minute.map(|(_, amount)| amount).sum::<u64>() <= u64::from(limit));
+                prop_assert!(minute.map(|(_, amount)| amount).sum::<u64>() <= limit);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Prices as data.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use windrow_core::PicoUsd;
 
@@ -124,6 +126,26 @@ pub fn lookup(model: &str) -> Option<PricedModel> {
     Some(serde_json::from_str(line).expect("a test reads every line of the built-in tables"))
 }
 
+/// Reads a table of the operator's own, in the form of the built-in ones: one JSON object a line.
+///
+/// # Errors
+/// The number of the first bad line, and what is wrong with it.
+pub fn read_table(text: &str) -> Result<BTreeMap<String, Price>, String> {
+    let mut table = BTreeMap::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let read: PricedModel =
+            serde_json::from_str(line).map_err(|error| format!("line {}: {error}", number + 1))?;
+        if read.input_pico_usd_per_token < 0
+            || read.output_pico_usd_per_token < 0
+            || read.cache_read_pico_usd_per_token.is_some_and(|price| price < 0)
+        {
+            return Err(format!("line {}: the price of {} is negative", number + 1, read.model));
+        }
+        table.insert(read.model.clone(), read.price());
+    }
+    Ok(table)
+}
+
 /// Ids of the built-in tables that resemble `model`, for an error message: at most five.
 pub fn similar(model: &str) -> Vec<String> {
     let wanted = model.to_lowercase();
@@ -162,11 +184,44 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_ones_own_is_read_or_its_bad_line_named() {
+        let line = |model: &str, price: &str| {
+            format!(
+                r#"{{"model": "{model}", "provider": "me", "input_pico_usd_per_token": {price}, "output_pico_usd_per_token": 2}}"#
+            )
+        };
+        let table = read_table(&format!("{}\n\n{}\n", line("a", "1"), line("b", "3"))).unwrap();
+        assert_eq!(table["b"].input.as_pico(), 3);
+        for (bad, said) in [("-1", "negative"), ("0.5", "invalid type"), ("null", "invalid type")] {
+            let error = read_table(&format!("{}\n{}", line("a", "1"), line("b", bad))).unwrap_err();
+            assert!(error.starts_with("line 2: ") && error.contains(said), "{error}");
+        }
+        assert_eq!(read_table(MARKET).unwrap().len(), 1216);
+    }
+
+    #[test]
     fn compute_and_storage_prices_are_the_listed_ones() {
         assert_eq!(FARGATE_SPOT_VCPU_SECOND.saturating_mul(3600).to_string(), "0.0124600032");
         assert_eq!(FARGATE_SPOT_GB_SECOND.saturating_mul(3600).to_string(), "0.0012700008");
         assert_eq!(S3_PUT.saturating_mul(1000).to_string(), "0.005");
         assert_eq!(S3_GET.saturating_mul(1000).to_string(), "0.0004");
+    }
+
+    #[test]
+    fn the_worst_case_is_reached_and_not_passed() {
+        let full = Usage { input_tokens: 10, output_tokens: 4, cached_input_tokens: 0, estimated: false };
+        let cached = Usage { cached_input_tokens: 10, ..full };
+        let price = |cached_input: i64| Price {
+            input: PicoUsd::from_pico(100),
+            output: PicoUsd::from_pico(500),
+            cached_input: Some(PicoUsd::from_pico(cached_input)),
+        };
+        assert_eq!(
+            (price(10).cost(&full), price(10).worst_case(10, 4).as_pico()),
+            (PicoUsd::from_pico(3_000), 3_000)
+        );
+        assert_eq!((price(10).cost(&cached).as_pico(), price(300).cost(&cached).as_pico()), (2_100, 5_000));
+        assert_eq!(price(300).worst_case(10, 4).as_pico(), 5_000, "a cache dearer than fresh tokens");
     }
 
     #[test]

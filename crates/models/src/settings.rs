@@ -104,7 +104,7 @@ pub struct Limits {
     pub requests_per_minute: Option<u32>,
     /// Prompt tokens (estimated) and `max_tokens` together, in any 60 s; unlimited when absent. OpenAI counts the same
     /// way (<https://platform.openai.com/docs/guides/rate-limits>).
-    pub tokens_per_minute: Option<u32>,
+    pub tokens_per_minute: Option<u64>,
 }
 
 impl Default for Limits {

@@ -1,8 +1,9 @@
 //! Instances of a JSON Schema, filled with the n-gram model's words.
 
 use rand::{Rng, RngExt};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::leaf::{formatted, number};
 use super::ngram::Prose;
 use super::pattern;
 
@@ -286,82 +287,6 @@ fn merge(whole: &mut Value, part: Value) {
     }
 }
 
-/// A number within its bounds; whole where it must be, else with two decimals where there is room for them.
-fn number<R: Rng>(members: &Map<String, Value>, whole: bool, rng: &mut R) -> Result<Value, String> {
-    let bound = |key: &str| members.get(key).and_then(Value::as_f64);
-    let step = bound("multipleOf").filter(|step| *step > 0.0).unwrap_or(if whole { 1.0 } else { 0.01 });
-    let step = if whole && step.fract() != 0.0 { 1.0 } else { step };
-    let above = bound("exclusiveMinimum");
-    let below = bound("exclusiveMaximum");
-    let least = [bound("minimum"), above].into_iter().flatten().reduce(f64::max);
-    let most = [bound("maximum"), below].into_iter().flatten().reduce(f64::min);
-    let span = step.max(1.0) * 100.0;
-    let low = least.unwrap_or_else(|| most.map_or(0.0, |most| (most - span).min(0.0)));
-    let high = most.unwrap_or(low.max(0.0) + span);
-    let mut first = (low / step).ceil();
-    let mut last = (high / step).floor();
-    if above.is_some_and(|above| first * step <= above) {
-        first += 1.0;
-    }
-    if below.is_some_and(|below| last * step >= below) {
-        last -= 1.0;
-    }
-    if first > last {
-        let between = low.midpoint(high);
-        let fits = !whole && !members.contains_key("multipleOf") && low <= between && between <= high;
-        return if fits { Ok(json!(between)) } else { Err("no number lies within the bounds".to_owned()) };
-    }
-    let drawn = first + (rng.random::<f64>() * (last - first + 1.0)).floor().min(last - first);
-    Ok(if whole && step.fract() == 0.0 { integer(drawn * step) } else { json!(rounded(drawn, step)) })
-}
-
-/// `drawn · step` without the dirt of binary fractions: 0.07, not 0.07000000000000001.
-fn rounded(drawn: f64, step: f64) -> f64 {
-    let inverse = (1.0 / step).round();
-    if inverse >= 1.0 && (inverse * step - 1.0).abs() < 1e-9 { drawn / inverse } else { drawn * step }
-}
-
-#[allow(clippy::cast_possible_truncation)] // The value is whole and within i64 by the first test.
-fn integer(value: f64) -> Value {
-    if value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
-}
-
-/// Texts for the formats of JSON Schema 2020-12 (7.3) that models are asked for; `None` for the others.
-fn formatted<R: Rng>(format: &str, rng: &mut R) -> Option<String> {
-    let mut between = |low: u32, high: u32| rng.random_range(low..=high);
-    Some(match format {
-        "date" => format!("20{:02}-{:02}-{:02}", between(10, 29), between(1, 12), between(1, 28)),
-        "time" => format!("{:02}:{:02}:{:02}Z", between(0, 23), between(0, 59), between(0, 59)),
-        "date-time" => format!(
-            "20{:02}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-            between(10, 29),
-            between(1, 12),
-            between(1, 28),
-            between(0, 23),
-            between(0, 59),
-            between(0, 59)
-        ),
-        "duration" => format!("PT{}M", between(1, 90)),
-        "email" | "idn-email" => format!("person{}@example.com", between(1, 9_999)),
-        "hostname" | "idn-hostname" => format!("host{}.example.com", between(1, 9_999)),
-        "uri" | "iri" | "uri-reference" | "iri-reference" => {
-            format!("https://example.com/{}", between(1, 99_999))
-        }
-        "ipv4" => format!("192.0.2.{}", between(1, 254)),
-        "ipv6" => format!("2001:db8::{:x}", between(1, 0xffff)),
-        "uuid" => format!(
-            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:08x}{:04x}",
-            between(0, u32::MAX),
-            between(0, 0xffff),
-            between(0, 0xfff),
-            between(0, 0xfff),
-            between(0, u32::MAX),
-            between(0, 0xffff)
-        ),
-        _ => return None,
-    })
-}
-
 fn pick<'a, T, R: Rng>(options: &'a [T], rng: &mut R) -> Option<&'a T> {
     (!options.is_empty()).then(|| &options[rng.random_range(0..options.len())])
 }
@@ -383,4 +308,41 @@ fn length(items: usize) -> u64 {
 /// `titles` holds a title each.
 fn singular(name: &str) -> &str {
     name.strip_suffix('s').unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use serde_json::json;
+
+    fn drawn(schema: &Value, style: Style) -> Vec<Value> {
+        let prose = Prose::new(["A sentence about nothing much."].into_iter());
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        (0..100).map(|_| Instances::new(schema, &prose, style).draw(&mut rng).unwrap()).collect()
+    }
+
+    #[test]
+    fn bounds_are_met_at_the_first_draw() {
+        for (schema, low, high) in [
+            (json!({"type": "integer", "exclusiveMinimum": -2, "exclusiveMaximum": 1}), -1.0, 0.0),
+            (json!({"type": "integer", "minimum": 5.5, "maximum": 7.5}), 6.0, 7.0),
+            (json!({"type": "number", "exclusiveMinimum": 0.5, "maximum": 0.52}), 0.51, 0.52),
+            (json!({"type": "integer", "multipleOf": 25, "minimum": 1, "maximum": 99}), 25.0, 75.0),
+        ] {
+            let seen: Vec<f64> = drawn(&schema, Style::Usual).iter().filter_map(Value::as_f64).collect();
+            let edge = |of: fn(f64, f64) -> f64| seen.iter().copied().reduce(of).unwrap();
+            assert_eq!((seen.len(), edge(f64::min), edge(f64::max)), (100, low, high), "{schema}");
+        }
+    }
+
+    #[test]
+    fn sparse_is_what_is_required_and_no_more() {
+        let schema = json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}, "b": {},
+            "c": {"type": "array", "items": {}}}});
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert!(drawn(&schema, Style::Sparse).iter().all(|value| keys(value) == ["a"]));
+        assert!(drawn(&schema, Style::Usual).iter().all(|value| keys(value) == ["a", "b", "c"]));
+    }
 }

@@ -5,6 +5,7 @@
 //! the seed and shapes nothing else. Its tokens are words and marks.
 
 mod instance;
+mod leaf;
 mod ngram;
 mod pattern;
 pub(crate) mod words;

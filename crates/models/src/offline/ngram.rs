@@ -275,9 +275,12 @@ impl<'a> Prose<'a> {
                 out.push(' ');
             }
             let mut chars = word.chars();
-            match chars.next().filter(|_| index == 0) {
+            // A letter whose upper case is several characters stays: they could be more tokens than one.
+            let upper =
+                chars.next().filter(|_| index == 0).map(char::to_uppercase).filter(|upper| upper.len() == 1);
+            match upper {
                 Some(first) => {
-                    out.extend(first.to_uppercase());
+                    out.extend(first);
                     out.push_str(chars.as_str());
                 }
                 None => out.push_str(word),
@@ -340,6 +343,14 @@ mod tests {
                 assert!(!sentence.starts_with(|c: char| c.is_lowercase()), "{text}");
                 assert!(super::super::words::count(sentence) <= LONGEST_SENTENCE + 12, "{sentence}");
             }
+        }
+    }
+
+    #[test]
+    fn a_capital_never_makes_two_tokens_of_one() {
+        for seed in 0..20 {
+            let (text, _) = write("ὒ. ŉ. ὒ. ŉ.", seed, 1, 1);
+            assert_eq!(super::super::words::count(&text), 1, "{text}");
         }
     }
 

@@ -190,6 +190,11 @@ fn a_call_costs_what_its_price_says() {
     let usage = Usage { input_tokens: 1_000, output_tokens: 10, cached_input_tokens: 400, estimated: false };
     assert_eq!(model.cost(&usage).as_pico(), 600 * 3_000_000 + 400 * 2 + 10 * 15_000_000);
     assert!(model.is_priced());
+
+    let bound = model.token_bound(&request());
+    let all =
+        Usage { input_tokens: bound.input, output_tokens: 100, cached_input_tokens: 0, estimated: false };
+    assert_eq!((bound.output, model.worst_case(&request())), (100, model.cost(&all)));
 }
 
 proptest! {
