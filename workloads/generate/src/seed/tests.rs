@@ -32,7 +32,7 @@ impl Read for Dripping<'_> {
 }
 
 /// The rows of a file, and its error; whole, dripping, and compressed, which must not differ.
-fn read(bytes: &[u8]) -> (Vec<Result<(u64, Value), String>>, Option<String>) {
+fn read(bytes: &[u8]) -> Rows {
     let compressed = gzip(bytes);
     let whole = collect(SeedReader::open(bytes, limits()));
     assert_eq!(collect(SeedReader::open(Dripping(bytes), limits())), whole);
@@ -101,7 +101,7 @@ fn rows_know_their_line_and_byte() {
             assert_eq!(row.record["n"], n);
             let start = usize::try_from(row.offset).unwrap();
             assert!(text[start..].starts_with('{'), "{text}: {row:?}");
-            assert_eq!(row.line as usize, text[..start].matches('\n').count() + 1, "{text}");
+            assert_eq!(row.line, text[..start].matches('\n').count() as u64 + 1, "{text}");
         }
     }
     let csv = "n\n\"a\nb\"\nc\n";
