@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use windrow_blob::BlobStore;
 use windrow_core::{FieldError, JobError, JobId, JobSeq, JobStatus, OwnerId, PicoUsd, RunNo, Timestamp};
 use windrow_models::Models;
 use windrow_store::{Conn, Tx};
@@ -36,6 +37,8 @@ pub struct SubmitContext<'a> {
     pub now: Timestamp,
     pub budget: Option<PicoUsd>,
     pub models: &'a Models,
+    /// To look into the inputs that a spec names, before it is accepted.
+    pub blob: &'a BlobStore,
 }
 
 /// How a run came to its end.
