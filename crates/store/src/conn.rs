@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres, SqlStr, Sqlite, SqliteConnection, Transaction};
 
-use crate::fault::{FaultPoint, SharedFaultHook};
+use crate::fault::{FaultPoint, Guard, SharedFaultHook};
 use crate::{Dialect, StoreError};
 
 /// The driver's connection that the macros hand a statement to.
@@ -63,6 +63,11 @@ impl Conn {
             Arm::Postgres(conn) => sqlx::raw_sql(sql).execute(conn).await.map(drop),
         };
         done.map_err(|error| StoreError::from_sqlx(text.as_str(), error))
+    }
+
+    /// Whether a test took this guard out.
+    pub(crate) fn lacks(&self, guard: Guard) -> bool {
+        self.faults.as_ref().is_some_and(|hook| hook.removes(guard))
     }
 
     fn strike(&self, point: FaultPoint<'_>) -> Result<(), StoreError> {

@@ -14,7 +14,7 @@ use crate::{Conn, Dialect, StoreError, Tx};
 /// How a database is opened.
 #[derive(Clone, Debug)]
 pub struct DbOptions {
-    /// PostgreSQL: connections of the pool. SQLite: readers beside the one writer.
+    /// PostgreSQL: connections for writers, and as many again for readers. SQLite: readers beside the one writer.
     pub max_connections: u32,
     /// How long to wait for a free connection before [`StoreError::Busy`].
     pub acquire_timeout: Duration,
@@ -52,7 +52,7 @@ pub struct Db {
 #[derive(Clone, Debug)]
 enum Pools {
     Sqlite { writer: SqlitePool, readers: SqlitePool },
-    Postgres { pool: PgPool, schema: Option<String>, listen: PgConnectOptions },
+    Postgres { writers: PgPool, readers: PgPool, schema: Option<String>, listen: Box<PgConnectOptions> },
 }
 
 impl Db {
@@ -101,7 +101,7 @@ impl Db {
             Pools::Sqlite { writer, .. } => {
                 Link::SqliteTx(sql("BEGIN", writer.begin_with("BEGIN IMMEDIATE").await)?)
             }
-            Pools::Postgres { pool, .. } => Link::PostgresTx(sql("BEGIN", pool.begin().await)?),
+            Pools::Postgres { writers, .. } => Link::PostgresTx(sql("BEGIN", writers.begin().await)?),
         };
         Ok(Tx::new(link, self.faults.clone()))
     }
@@ -118,7 +118,7 @@ impl Db {
                 drop(handle);
                 Link::Sqlite(conn)
             }
-            Pools::Postgres { pool, .. } => Link::Postgres(sql("acquire", pool.acquire().await)?),
+            Pools::Postgres { readers, .. } => Link::Postgres(sql("acquire", readers.acquire().await)?),
         };
         Ok(Conn::new(link, None))
     }
@@ -127,8 +127,8 @@ impl Db {
     pub async fn snapshot(&self) -> Result<Tx, StoreError> {
         let link = match &self.pools {
             Pools::Sqlite { readers, .. } => Link::SqliteTx(sql("BEGIN", readers.begin().await)?),
-            Pools::Postgres { pool, .. } => {
-                let begin = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await;
+            Pools::Postgres { readers, .. } => {
+                let begin = readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await;
                 Link::PostgresTx(sql("BEGIN", begin)?)
             }
         };
@@ -139,7 +139,7 @@ impl Db {
     pub async fn writer(&self) -> Result<Conn, StoreError> {
         let link = match &self.pools {
             Pools::Sqlite { writer, .. } => Link::Sqlite(sql("acquire", writer.acquire().await)?),
-            Pools::Postgres { pool, .. } => Link::Postgres(sql("acquire", pool.acquire().await)?),
+            Pools::Postgres { writers, .. } => Link::Postgres(sql("acquire", writers.acquire().await)?),
         };
         Ok(Conn::new(link, None))
     }
@@ -154,7 +154,7 @@ impl Db {
                     .acquire_timeout(self.options.acquire_timeout)
                     .idle_timeout(None)
                     .max_lifetime(None)
-                    .connect_lazy_with(listen.clone());
+                    .connect_lazy_with((**listen).clone());
                 let listener = sqlx::postgres::PgListener::connect_with(&pool).await;
                 sql("LISTEN", listener).map(Some)
             }
@@ -174,7 +174,10 @@ impl Db {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres { pool, .. } => pool.close().await,
+            Pools::Postgres { writers, readers, .. } => {
+                readers.close().await;
+                writers.close().await;
+            }
         }
     }
 }
@@ -222,14 +225,24 @@ async fn open_postgres(url: &str, options: &DbOptions) -> Result<Pools, StoreErr
         Some(url) => postgres_options(url, options)?.0,
         None => base.clone(),
     };
-    let pool = PgPoolOptions::new()
-        .max_connections(options.max_connections)
-        .acquire_timeout(options.acquire_timeout)
-        .connect_with(base)
-        .await;
-    let pool = sql("connect", pool)?;
-    Ok(Pools::Postgres { pool, schema, listen })
+    let pool = || {
+        PgPoolOptions::new().max_connections(options.max_connections).acquire_timeout(options.acquire_timeout)
+    };
+    let writers = pool().test_before_acquire(false).connect_with(base.clone().options(WRITER_PLANS)).await;
+    let writers = sql("connect", writers)?;
+    let readers = pool().connect_lazy_with(base);
+    Ok(Pools::Postgres { writers, readers, schema, listen: Box::new(listen) })
 }
+
+/// What writes knows its rows by their keys. Hot tables go from empty to full and back between two runs of ANALYZE, so
+/// that plans chosen by statistics would scan or hash them whole just when it hurts; these settings leave only walks
+/// along indexes, and then one plan serves all parameters.
+const WRITER_PLANS: [(&str, &str); 4] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
 
 /// `schema` is Prisma's word for what PostgreSQL calls the search path; the driver would refuse it.
 fn postgres_options(

@@ -1,7 +1,9 @@
 //! All that differs between the databases in SQL that is otherwise written once.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
+use serde::Serialize;
 use uuid::Uuid;
 
 /// Which SQL a connection speaks.
@@ -20,6 +22,44 @@ pub enum ListOf {
     Text,
     /// Bind [`json_uuids`].
     Uuid,
+}
+
+/// What a column of [`Dialect::rows`] holds, and how its JSON is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Col {
+    /// A number.
+    Int,
+    /// A string.
+    Text,
+    /// `true` or `false`.
+    Bool,
+    /// A UUID's text.
+    Uuid,
+    /// Hexadecimal digits.
+    Bytes,
+}
+
+/// A statement whose text is put together once a dialect.
+#[derive(Debug)]
+pub struct Sql {
+    build: fn(Dialect) -> String,
+    texts: [OnceLock<String>; 2],
+}
+
+impl Sql {
+    pub const fn new(build: fn(Dialect) -> String) -> Self {
+        Self { build, texts: [const { OnceLock::new() }; 2] }
+    }
+
+    /// The text, which lives as long as the program: a driver's cache finds its prepared statement by it.
+    pub fn of(&'static self, dialect: Dialect) -> &'static str {
+        self.texts[dialect as usize].get_or_init(|| (self.build)(dialect))
+    }
+}
+
+/// The JSON array of arrays that [`Dialect::rows`] reads: `json_rows` of tuples.
+pub fn json_rows<T: Serialize>(rows: &[T]) -> String {
+    serde_json::to_string(rows).expect("tuples of numbers, texts and options are JSON")
 }
 
 impl Dialect {
@@ -76,6 +116,32 @@ impl Dialect {
                 };
                 format!("SELECT value{cast} FROM json_array_elements_text({placeholder}::json)")
             }
+        }
+    }
+
+    /// A table in a FROM clause that is made of the JSON array of arrays bound at `placeholder`: one row an inner array,
+    /// in the columns named, and `ord`, its place from 0. So a batch of any length is one statement with one argument.
+    pub fn rows(self, placeholder: &str, alias: &str, columns: &[(&str, Col)]) -> String {
+        let mut select = String::new();
+        for (i, (name, kind)) in columns.iter().enumerate() {
+            let value = match (self, kind) {
+                (Self::Sqlite, Col::Int | Col::Text | Col::Bool) => format!("json_extract(value, '$[{i}]')"),
+                (Self::Sqlite, Col::Uuid) => format!("unhex(json_extract(value, '$[{i}]'), '-')"),
+                (Self::Sqlite, Col::Bytes) => format!("unhex(json_extract(value, '$[{i}]'))"),
+                (Self::Postgres, Col::Int) => format!("(e.value->>{i})::bigint"),
+                (Self::Postgres, Col::Text) => format!("e.value->>{i}"),
+                (Self::Postgres, Col::Bool) => format!("(e.value->>{i})::boolean"),
+                (Self::Postgres, Col::Uuid) => format!("(e.value->>{i})::uuid"),
+                (Self::Postgres, Col::Bytes) => format!("decode(e.value->>{i}, 'hex')"),
+            };
+            let _ = write!(select, ", {value} AS {name}");
+        }
+        match self {
+            Self::Sqlite => format!("(SELECT key AS ord{select} FROM json_each({placeholder})) AS {alias}"),
+            Self::Postgres => format!(
+                "(SELECT e.place - 1 AS ord{select} FROM jsonb_array_elements({placeholder}::jsonb) \
+                 WITH ORDINALITY AS e(value, place)) AS {alias}"
+            ),
         }
     }
 

@@ -14,11 +14,31 @@ pub enum FaultPoint<'a> {
     AfterCommit,
 }
 
+/// What keeps the engine's promises; each is shown by a test to be needed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Guard {
+    /// A run's end deletes `running` WHERE job AND run number.
+    Fence,
+    /// A settle only counts against a reservation.
+    Reservation,
+    /// A worker is buried only WHERE its beat is the one that was seen.
+    BeatNo,
+    /// A child's end decrements its parent, and only an inserted child counts.
+    ChildOnce,
+    /// A paid answer is read from the journal before it is asked for again.
+    Journal,
+}
+
 /// Asked at each point of every transaction of a [`crate::Db`] that was given the hook.
 pub trait FaultHook: Send + Sync + fmt::Debug {
     /// Whether the caller is to see [`crate::StoreError::Injected`] here. Before the commit that rolls back, as a
     /// crash would.
     fn strikes(&self, point: FaultPoint<'_>) -> bool;
+
+    /// Whether this guard is taken out, so that a test can show that it would be missed.
+    fn removes(&self, _guard: Guard) -> bool {
+        false
+    }
 }
 
 /// A hook that many connections share.

@@ -15,6 +15,7 @@ pub mod dialect;
 pub mod error;
 pub mod fault;
 pub mod history;
+pub mod hot;
 pub mod jobs;
 pub mod ledger;
 mod macros;
@@ -27,7 +28,7 @@ pub mod users;
 
 pub use conn::{Arm, Conn, Tx};
 pub use db::{Db, DbOptions};
-pub use dialect::{Dialect, ListOf, json_ints, json_texts, json_uuids};
+pub use dialect::{Col, Dialect, ListOf, Sql, json_ints, json_rows, json_texts, json_uuids};
 pub use error::{Fault, StoreError};
 pub use migrate::{MigrationError, MigrationSet};
 

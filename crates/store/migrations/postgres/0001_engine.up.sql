@@ -160,6 +160,8 @@ CREATE TABLE calls (
     run bigint NOT NULL,
     worst bigint NOT NULL CHECK (worst >= 0),
     state text NOT NULL CHECK (state IN ('sent', 'settled', 'unconfirmed', 'released')),
+    step text,
+    model text NOT NULL,
     -- what it counts for in `spent`
     booked bigint NOT NULL DEFAULT 0,
     reserved_at bigint NOT NULL,

@@ -1,0 +1,214 @@
+//! Claim: fair picks from `ready` into `running`.
+//!
+//! Within a priority, claims go round-robin over the (workload, owner) pairs that have something in line, from where
+//! the process's cursor stands. The pairs are found by jumping along the key of `ready` from pair to pair; of each pair
+//! the first few rows are picked. On PostgreSQL a busy pair has thousands of dead index entries in front of its first
+//! row: a low-water mark a pair keeps picks off them.
+
+mod caps;
+mod cursor;
+mod pairs;
+mod pick;
+
+pub use caps::Caps;
+pub use cursor::Cursor;
+
+use std::time::Duration;
+
+use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, Priority, RunNo, Timestamp, WorkerId};
+
+use super::RunRef;
+use crate::{StoreError, Tx};
+use caps::Headroom;
+use pairs::{Pair, find_pairs};
+use pick::pick;
+
+/// Who claims what.
+#[derive(Clone, Debug)]
+pub struct ClaimRequest {
+    pub worker: WorkerId,
+    /// The names of workloads that the process can run.
+    pub workloads: Vec<String>,
+    /// How many runs at most.
+    pub slots: usize,
+    pub caps: Caps,
+    /// Whether the runs are held by leases (remote workers), not by the worker's beats.
+    pub leased: bool,
+}
+
+/// What a run goes on from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CheckpointState {
+    pub schema_version: i64,
+    /// JSON text.
+    pub state: String,
+}
+
+/// A run that this worker now holds: everything it needs to start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claimed {
+    pub at: RunRef,
+    pub id: JobId,
+    pub owner: OwnerId,
+    pub workload: String,
+    /// JSON text.
+    pub spec: String,
+    pub spec_version: i64,
+    pub priority: Priority,
+    /// Attempts burnt by earlier runs.
+    pub attempts: u32,
+    /// Runs lost in a row without progress.
+    pub lost: u32,
+    /// Three or more lost runs: it must go alone into a child process.
+    pub suspect: bool,
+    /// What its calls are reserved against; none: no priced calls.
+    pub budget: Option<BudgetId>,
+    pub parent: Option<JobSeq>,
+    pub child_key: Option<String>,
+    pub request_id: Option<String>,
+    pub trace_id: Option<String>,
+    /// When the job was submitted, and when it became due.
+    pub submitted_at: Timestamp,
+    pub due_at: Timestamp,
+    pub started_at: Timestamp,
+    pub checkpoint: Option<CheckpointState>,
+    /// Whether somebody asked for its cancel before it was claimed.
+    pub cancel_requested: bool,
+}
+
+/// Lost runs in a row from which a job is a suspect.
+pub const SUSPECT_AFTER: u32 = 3;
+
+crate::row! {
+    struct ClaimedRow {
+        job_seq: JobSeq,
+        run: RunNo,
+        id: JobId,
+        owner_id: OwnerId,
+        workload: String,
+        spec: String,
+        spec_version: i64,
+        priority: Priority,
+        attempts: u32,
+        lost: u32,
+        budget_id: Option<BudgetId>,
+        parent_seq: Option<JobSeq>,
+        child_key: Option<String>,
+        request_id: Option<String>,
+        trace_id: Option<String>,
+        created_at: Timestamp,
+        due_at: Timestamp,
+        cancel_requested_at: Option<Timestamp>,
+        checkpoint_version: Option<i64>,
+        checkpoint_state: Option<String>,
+    }
+}
+
+impl ClaimedRow {
+    fn into_claimed(self, now: Timestamp) -> Claimed {
+        let state = |schema_version| CheckpointState {
+            schema_version,
+            state: self.checkpoint_state.clone().unwrap_or_default(),
+        };
+        Claimed {
+            at: RunRef { job: self.job_seq, run: self.run },
+            checkpoint: self.checkpoint_version.map(state),
+            id: self.id,
+            owner: self.owner_id,
+            workload: self.workload,
+            spec: self.spec,
+            spec_version: self.spec_version,
+            priority: self.priority,
+            attempts: self.attempts,
+            lost: self.lost,
+            suspect: self.lost >= SUSPECT_AFTER,
+            budget: self.budget_id,
+            parent: self.parent_seq,
+            child_key: self.child_key,
+            request_id: self.request_id,
+            trace_id: self.trace_id,
+            submitted_at: self.created_at,
+            due_at: self.due_at,
+            started_at: now,
+            cancel_requested: self.cancel_requested_at.is_some(),
+        }
+    }
+}
+
+/// Takes up to `slots` jobs out of line, high priority first, and makes their runs this worker's. `tick` is the
+/// monotonic clock. When the transaction is not committed after all, call [`Cursor::forget`].
+pub async fn claim(
+    tx: &mut Tx,
+    request: &ClaimRequest,
+    cursor: &mut Cursor,
+    now: Timestamp,
+    tick: Duration,
+) -> Result<Vec<Claimed>, StoreError> {
+    let mut claimed = Vec::new();
+    if request.workloads.is_empty() {
+        return Ok(claimed);
+    }
+    cursor.expire(tick);
+    let mut headroom = Headroom::new(&request.caps);
+    for priority in Priority::ALL {
+        let mut round = Round { request, priority, cursor: &mut *cursor, headroom: &mut headroom, now, tick };
+        round.run(tx, &mut claimed).await?;
+        if claimed.len() >= request.slots {
+            break;
+        }
+    }
+    if request.leased && !claimed.is_empty() {
+        super::leases::grant(tx, claimed.iter().map(|claimed| claimed.at)).await?;
+    }
+    Ok(claimed)
+}
+
+/// The claims of one priority.
+struct Round<'a, 'c> {
+    request: &'a ClaimRequest,
+    priority: Priority,
+    cursor: &'a mut Cursor,
+    headroom: &'a mut Headroom<'c>,
+    now: Timestamp,
+    tick: Duration,
+}
+
+impl Round<'_, '_> {
+    /// Shares the free slots among the pairs, again and again, until they are full or the pairs are empty. What comes up
+    /// short with marks is looked at again without: woken parents and late commits stand below a mark.
+    async fn run(&mut self, tx: &mut Tx, claimed: &mut Vec<Claimed>) -> Result<(), StoreError> {
+        let mut fresh = !self.cursor.has_marks(self.priority);
+        let mut open = self.find(tx, claimed.len()).await?;
+        loop {
+            let wanted = self.request.slots.saturating_sub(claimed.len());
+            if wanted == 0 {
+                return Ok(());
+            }
+            self.headroom.read(tx, &open).await?;
+            let share = i64::try_from(wanted.div_ceil(open.len().max(1))).unwrap_or(i64::MAX);
+            self.headroom.share(&mut open, share, wanted);
+            let rows = pick(tx, self.request, self.priority, &open, wanted, self.now).await?;
+            for row in &rows {
+                self.headroom.take(&row.workload, row.owner_id);
+            }
+            self.cursor.took(self.priority, &mut open, &rows, self.tick);
+            claimed.extend(rows.into_iter().map(|row| row.into_claimed(self.now)));
+            open.retain(|pair| !pair.is_exhausted() && self.headroom.has_room(pair));
+            if open.is_empty() {
+                if fresh {
+                    return Ok(());
+                }
+                fresh = true;
+                self.cursor.forget_marks(self.priority);
+                open = self.find(tx, claimed.len()).await?;
+            }
+        }
+    }
+
+    async fn find(&self, tx: &mut Tx, claimed: usize) -> Result<Vec<Pair>, StoreError> {
+        let wanted = self.request.slots.saturating_sub(claimed);
+        let segments = self.cursor.segments(self.priority, &self.request.workloads, wanted);
+        let pairs = find_pairs(tx, self.priority, &segments, wanted).await?;
+        Ok(self.cursor.start_anywhere(self.priority, pairs))
+    }
+}

@@ -1,0 +1,159 @@
+//! Which (workload, owner) pairs have something in line: jumps along the key of `ready` (a loose index scan).
+
+use sqlx::Postgres;
+use windrow_core::{OwnerId, Priority};
+
+use super::cursor::Mark;
+use crate::{Arm, Dialect, StoreError, Tx, fetch_all};
+
+/// A pair in a round.
+#[derive(Clone, Debug)]
+pub(super) struct Pair {
+    pub(super) workload: String,
+    pub(super) owner: OwnerId,
+    pub(super) mark: Option<Mark>,
+    /// How many rows the next pick may take of it, and took.
+    pub(super) limit: i64,
+    pub(super) took: i64,
+}
+
+impl Pair {
+    pub(super) fn new(workload: String, owner: OwnerId, mark: Option<Mark>) -> Self {
+        Self { workload, owner, mark, limit: 0, took: 0 }
+    }
+
+    /// Whether the last pick found less of it than it might have taken. One that was given no share stays as it is.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.took < self.limit
+    }
+}
+
+/// A stretch of the way around the pairs.
+#[derive(Clone, Debug)]
+pub(super) enum Segment {
+    Known(Pair),
+    /// Owners of one workload between two, both excluded.
+    Gap {
+        workload: String,
+        low: i64,
+        high: i64,
+    },
+}
+
+/// From pair to pair, gap by gap: each step is one descent of the index. The walk is in order and stops when enough are
+/// found, so that a round never skips pairs. Disabled owners are passed over.
+const WALK_POSTGRES: &str = "
+WITH RECURSIVE gap AS MATERIALIZED (
+    SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS g(workload, low, high, place)
+), walk(place, workload, owner_id) AS (
+    (SELECT g.place, g.workload, n.owner_id FROM gap g CROSS JOIN LATERAL (
+         SELECT r.owner_id FROM ready r
+         WHERE r.priority = $1 AND r.workload = g.workload AND r.owner_id > g.low AND r.owner_id < g.high
+         ORDER BY r.owner_id LIMIT 1) n
+     ORDER BY g.place LIMIT 1)
+    UNION ALL
+    SELECT next.place, next.workload, next.owner_id FROM walk w CROSS JOIN LATERAL (
+        SELECT g.place, g.workload, n.owner_id FROM gap g CROSS JOIN LATERAL (
+            SELECT r.owner_id FROM ready r
+            WHERE r.priority = $1 AND r.workload = g.workload
+              AND r.owner_id > CASE WHEN g.place = w.place THEN w.owner_id ELSE g.low END AND r.owner_id < g.high
+            ORDER BY r.owner_id LIMIT 1) n
+        WHERE g.place >= w.place ORDER BY g.place LIMIT 1) next
+)
+SELECT w.place, w.owner_id FROM walk w
+WHERE NOT EXISTS (SELECT 1 FROM disabled_owners d WHERE d.owner_id = w.owner_id)
+LIMIT $5";
+
+/// The same within one gap.
+const WALK_SQLITE: &str = "
+WITH RECURSIVE walk(owner_id) AS (
+    SELECT (SELECT r.owner_id FROM ready r
+            WHERE r.priority = $1 AND r.workload = $2 AND r.owner_id > $3 AND r.owner_id < $4
+            ORDER BY r.owner_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT r.owner_id FROM ready r
+            WHERE r.priority = $1 AND r.workload = $2 AND r.owner_id > w.owner_id AND r.owner_id < $4
+            ORDER BY r.owner_id LIMIT 1)
+    FROM walk w WHERE w.owner_id IS NOT NULL
+)
+SELECT w.owner_id FROM walk w
+WHERE w.owner_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM disabled_owners d WHERE d.owner_id = w.owner_id)
+LIMIT $5";
+
+/// Up to `wanted` pairs along the segments, in their order.
+pub(super) async fn find_pairs(
+    tx: &mut Tx,
+    priority: Priority,
+    segments: &[Segment],
+    wanted: usize,
+) -> Result<Vec<Pair>, StoreError> {
+    let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
+    let mut found = match tx.dialect() {
+        Dialect::Postgres => walk_postgres(tx, priority, segments, limit).await?,
+        Dialect::Sqlite => walk_sqlite(tx, priority, segments, limit).await?,
+    }
+    .into_iter()
+    .peekable();
+    let mut pairs = Vec::new();
+    for (place, segment) in segments.iter().enumerate() {
+        match segment {
+            Segment::Known(pair) => pairs.push(pair.clone()),
+            Segment::Gap { workload, .. } => {
+                while let Some((_, owner)) = found.next_if(|(at, _)| *at == place) {
+                    pairs.push(Pair::new(workload.clone(), owner, None));
+                }
+            }
+        }
+    }
+    pairs.truncate(wanted);
+    Ok(pairs)
+}
+
+async fn walk_postgres(
+    tx: &mut Tx,
+    priority: Priority,
+    segments: &[Segment],
+    limit: i64,
+) -> Result<Vec<(usize, OwnerId)>, StoreError> {
+    let (mut places, mut workloads, mut lows, mut highs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (place, segment) in segments.iter().enumerate() {
+        if let Segment::Gap { workload, low, high } = segment {
+            places.push(place);
+            workloads.push(workload.as_str());
+            lows.push(*low);
+            highs.push(*high);
+        }
+    }
+    let sql = sqlx::SqlSafeStr::into_sql_str(WALK_POSTGRES);
+    let Arm::Postgres(conn) = tx.arm(&sql)? else { unreachable!("asked for by dialect") };
+    let rows = sqlx::query_as::<Postgres, (i64, i64)>(sql)
+        .bind(i64::from(priority.rank()))
+        .bind(workloads)
+        .bind(lows)
+        .bind(highs)
+        .bind(limit)
+        .fetch_all(conn)
+        .await
+        .map_err(|error| StoreError::from_sqlx(WALK_POSTGRES, error))?;
+    let place = |gap: i64| usize::try_from(gap - 1).ok().and_then(|gap| places.get(gap).copied());
+    Ok(rows.into_iter().filter_map(|(gap, owner)| Some((place(gap)?, OwnerId(owner)))).collect())
+}
+
+async fn walk_sqlite(
+    tx: &mut Tx,
+    priority: Priority,
+    segments: &[Segment],
+    limit: i64,
+) -> Result<Vec<(usize, OwnerId)>, StoreError> {
+    let mut found = Vec::new();
+    for (place, segment) in segments.iter().enumerate() {
+        let Segment::Gap { workload, low, high } = segment else { continue };
+        let left = limit - i64::try_from(found.len()).unwrap_or(0);
+        if left <= 0 {
+            break;
+        }
+        let owners = fetch_all!(tx, scalar i64, WALK_SQLITE, priority, workload.as_str(), *low, *high, left)?;
+        found.extend(owners.into_iter().map(|owner| (place, OwnerId(owner))));
+    }
+    Ok(found)
+}

@@ -1,0 +1,217 @@
+//! The statement that deletes `running` rows and writes `runs`.
+
+use std::collections::HashMap;
+
+use windrow_core::{BudgetId, JobId, JobSeq, RunNo, RunOutcome, Timestamp};
+
+use super::{RunRef, Verdict};
+use crate::fault::Guard;
+use crate::{Col, Dialect, Sql, StoreError, Tx, execute, fetch_all, json_rows};
+
+/// A run whose end was written, with what its job's row says.
+#[derive(Clone, Debug)]
+pub(in crate::hot) struct Closed {
+    pub(in crate::hot) at: RunRef,
+    pub(in crate::hot) outcome: RunOutcome,
+    pub(in crate::hot) id: JobId,
+    pub(in crate::hot) parent: Option<JobSeq>,
+    pub(in crate::hot) budget: Option<BudgetId>,
+    pub(in crate::hot) webhook_url: Option<String>,
+    /// Whether it made children that this parent's row still counts.
+    pub(in crate::hot) is_parent: bool,
+}
+
+crate::row! {
+    struct ClosedRow {
+        job_seq: JobSeq,
+        run: RunNo,
+        id: JobId,
+        parent_seq: Option<JobSeq>,
+        budget_id: Option<BudgetId>,
+        webhook_url: Option<String>,
+        is_parent: bool,
+    }
+}
+
+const COLUMNS: &[(&str, Col)] = &[
+    ("job_seq", Col::Int),
+    ("run", Col::Int),
+    ("outcome", Col::Text),
+    ("retry_at", Col::Int),
+    ("burnt", Col::Int),
+    ("lost", Col::Int),
+    ("class", Col::Text),
+    ("code", Col::Text),
+    ("error", Col::Text),
+    ("user_fault", Col::Bool),
+    ("dead_letter", Col::Bool),
+    ("schema_version", Col::Int),
+    ("output", Col::Text),
+];
+
+/// The guard of every completion: the row of this job *and this run*.
+fn fence(on: bool) -> &'static str {
+    if on { "r.job_seq = i.job_seq AND r.run = i.run" } else { "r.job_seq = i.job_seq" }
+}
+
+const INSERT_RUNS: &str =
+    "INSERT INTO runs (job_seq, run, owner_id, outcome, worker_id, started_at, ended_at,
+    retry_at, attempts, lost, class, code, error, user_fault, dead_letter)";
+
+/// `lost` of the input: 1 counts one more, 0 starts anew, null keeps what there was.
+const RUN_VALUES: &str = "i.retry_at, g.attempts + i.burnt,
+    CASE i.lost WHEN 1 THEN g.lost + 1 WHEN 0 THEN 0 ELSE g.lost END,
+    i.class, i.code, i.error, i.user_fault, i.dead_letter";
+
+const HEAD: &str = "j.id, j.parent_seq, j.budget_id, j.webhook_url,
+    EXISTS (SELECT 1 FROM parents p WHERE p.job_seq = i.job_seq) AS is_parent";
+
+fn postgres(fenced: bool) -> String {
+    let (rows, fence) = (Dialect::Postgres.rows("$1", "i", COLUMNS), fence(fenced));
+    format!(
+        "WITH input AS MATERIALIZED (SELECT * FROM {rows} ORDER BY job_seq),
+         gone AS (
+             DELETE FROM running r USING input i WHERE {fence}
+             RETURNING r.job_seq, r.run, r.owner_id, r.worker_id, r.started_at, r.attempts, r.lost, i.run AS asked
+         ), written AS (
+             {INSERT_RUNS}
+             SELECT g.job_seq, g.run, g.owner_id, i.outcome, g.worker_id, g.started_at, $2, {RUN_VALUES}
+             FROM gone g JOIN input i ON i.job_seq = g.job_seq AND i.run = g.asked
+         ), kept AS (
+             INSERT INTO results (job_seq, run, schema_version, output)
+             SELECT i.job_seq, i.run, i.schema_version, i.output
+             FROM gone g JOIN input i ON i.job_seq = g.job_seq AND i.run = g.asked WHERE i.output IS NOT NULL
+             ON CONFLICT (job_seq) DO UPDATE
+             SET run = excluded.run, schema_version = excluded.schema_version, output = excluded.output
+         )
+         SELECT i.job_seq, i.run, {HEAD} FROM gone g
+         JOIN input i ON i.job_seq = g.job_seq AND i.run = g.asked JOIN jobs j ON j.seq = i.job_seq"
+    )
+}
+
+/// Ends the runs that still hold their jobs, and gives those.
+pub(super) async fn close_runs(
+    tx: &mut Tx,
+    verdicts: &[Verdict<'_>],
+    now: Timestamp,
+) -> Result<Vec<Closed>, StoreError> {
+    static FENCED: Sql = Sql::new(|_| postgres(true));
+    static OPEN: Sql = Sql::new(|_| postgres(false));
+    if verdicts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let outcomes: HashMap<RunRef, RunOutcome> = verdicts.iter().map(|v| (v.at, v.outcome)).collect();
+    let rows = json_rows(&verdicts.iter().map(input).collect::<Vec<_>>());
+    let fenced = !tx.lacks(Guard::Fence);
+    let closed = match tx.dialect() {
+        Dialect::Postgres => {
+            let sql = if fenced { FENCED.of(Dialect::Postgres) } else { OPEN.of(Dialect::Postgres) };
+            fetch_all!(tx, ClosedRow, sql, rows, now)?
+        }
+        Dialect::Sqlite => {
+            close_sqlite(tx, rows, fenced, verdicts.iter().any(|v| v.output.is_some()), now).await?
+        }
+    };
+    let closed = closed.into_iter().filter_map(|row| {
+        let at = RunRef { job: row.job_seq, run: row.run };
+        Some(Closed {
+            at,
+            outcome: *outcomes.get(&at)?,
+            id: row.id,
+            parent: row.parent_seq,
+            budget: row.budget_id,
+            webhook_url: row.webhook_url,
+            is_parent: row.is_parent,
+        })
+    });
+    Ok(closed.collect())
+}
+
+type Input<'a> = (
+    i64,
+    i64,
+    &'static str,
+    Option<i64>,
+    i64,
+    Option<i64>,
+    Option<&'static str>,
+    Option<&'a str>,
+    Option<&'a str>,
+    bool,
+    bool,
+    Option<i64>,
+    Option<&'a str>,
+);
+
+fn input<'a>(verdict: &'a Verdict<'_>) -> Input<'a> {
+    let error = verdict.error.as_deref();
+    (
+        verdict.at.job.0,
+        verdict.at.run.0,
+        verdict.outcome.as_str(),
+        verdict.retry_at.map(Timestamp::as_micros),
+        i64::from(verdict.burnt),
+        verdict.lost,
+        error.map(|error| error.class.as_str()),
+        error.map(|error| error.code.as_ref()),
+        error.map(|error| error.message.as_str()),
+        error.is_some_and(|error| error.user_fault),
+        verdict.dead_letter,
+        verdict.output.map(|output| output.schema_version),
+        verdict.output.map(|output| output.json.as_str()),
+    )
+}
+
+async fn close_sqlite(
+    tx: &mut Tx,
+    rows: String,
+    fenced: bool,
+    outputs: bool,
+    now: Timestamp,
+) -> Result<Vec<ClosedRow>, StoreError> {
+    static TEXTS: [Sql; 2] = [Sql::new(|d| runs_sqlite(d, false)), Sql::new(|d| runs_sqlite(d, true))];
+    fn runs_sqlite(dialect: Dialect, fenced: bool) -> String {
+        let (rows, fence) = (dialect.rows("$1", "i", COLUMNS), fence(fenced).replace("r.", "g."));
+        format!(
+            "{INSERT_RUNS}
+             SELECT g.job_seq, g.run, g.owner_id, i.outcome, g.worker_id, g.started_at, $2, {RUN_VALUES}
+             FROM {rows} CROSS JOIN running g ON {fence}"
+        )
+    }
+    static HEADS: [Sql; 2] = [Sql::new(|d| heads_sqlite(d, false)), Sql::new(|d| heads_sqlite(d, true))];
+    fn heads_sqlite(dialect: Dialect, fenced: bool) -> String {
+        let rows = dialect.rows("$1", "i", &COLUMNS[..2]);
+        format!(
+            "SELECT i.job_seq, i.run, {HEAD}
+             FROM {rows} CROSS JOIN running r ON {} CROSS JOIN jobs j ON j.seq = i.job_seq",
+            fence(fenced)
+        )
+    }
+    static RESULTS: Sql = Sql::new(|dialect| {
+        format!(
+            "INSERT INTO results (job_seq, run, schema_version, output)
+             SELECT i.job_seq, i.run, i.schema_version, i.output
+             FROM {} CROSS JOIN running r ON {} WHERE i.output IS NOT NULL
+             ON CONFLICT (job_seq) DO UPDATE
+             SET run = excluded.run, schema_version = excluded.schema_version, output = excluded.output",
+            dialect.rows("$1", "i", COLUMNS),
+            fence(true)
+        )
+    });
+    static GONE: Sql = Sql::new(|dialect| {
+        let rows = dialect.rows("$1", "i", &COLUMNS[..1]);
+        format!("DELETE FROM running WHERE job_seq IN (SELECT i.job_seq FROM {rows})")
+    });
+    let which = usize::from(fenced);
+    let closed = fetch_all!(tx, ClosedRow, HEADS[which].of(Dialect::Sqlite), rows.clone())?;
+    if closed.is_empty() {
+        return Ok(closed);
+    }
+    execute!(tx, TEXTS[which].of(Dialect::Sqlite), rows.clone(), now)?;
+    if outputs {
+        execute!(tx, RESULTS.of(Dialect::Sqlite), rows)?;
+    }
+    let gone: Vec<(i64,)> = closed.iter().map(|row| (row.job_seq.0,)).collect();
+    execute!(tx, GONE.of(Dialect::Sqlite), json_rows(&gone))?;
+    Ok(closed)
+}

@@ -1,0 +1,313 @@
+//! Submit: rows in `jobs`, in `ready` or `scheduled`, and in `budgets`.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, PicoUsd, Priority, Timestamp};
+
+use crate::{Arm, Col, Dialect, Sql, StoreError, Tx, execute, fetch_all, json_rows};
+
+/// A job that a user submits. Children are made by [`super::add_children`].
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Made by the caller: submitting the same id again answers [`Submitted::Reused`].
+    pub id: JobId,
+    pub owner: OwnerId,
+    pub workload: String,
+    /// JSON text.
+    pub spec: String,
+    pub spec_version: i64,
+    pub priority: Priority,
+    /// When it may run first; not later than now means now.
+    pub run_at: Timestamp,
+    /// The most that the job's tree may cost; none means that it can't make priced calls.
+    pub budget: Option<NewBudget>,
+    /// The user's key and the SHA-256 of the canonical request. The key is scoped to the owner.
+    pub idempotency: Option<(String, [u8; 32])>,
+    pub request_id: Option<String>,
+    pub trace_id: Option<String>,
+    pub webhook_url: Option<String>,
+    /// The job waits for a person's yes before it is queued.
+    pub needs_approval: bool,
+}
+
+/// The budget of a job's tree; its id is the job's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewBudget {
+    pub cap: PicoUsd,
+    /// A sweep's or an owner's month: a reservation must fit there too.
+    pub parent: Option<BudgetId>,
+}
+
+/// What became of a submitted job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Submitted {
+    Created {
+        seq: JobSeq,
+        id: JobId,
+    },
+    /// The owner's key (or the id) was used before, for the same request: this is its job.
+    Reused {
+        seq: JobSeq,
+        id: JobId,
+    },
+    /// The owner's key was used before, for another request.
+    Conflict {
+        seq: JobSeq,
+        id: JobId,
+    },
+}
+
+crate::row! {
+    struct Created { seq: JobSeq, id: JobId }
+}
+
+crate::row! {
+    struct Existing { ord: i64, seq: JobSeq, id: JobId, request_hash: Option<Vec<u8>>, by_id: bool }
+}
+
+/// Inserts the batch; what is already there is answered, not inserted.
+pub async fn submit(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<Vec<Submitted>, StoreError> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    let created = match tx.dialect() {
+        Dialect::Postgres => insert_postgres(tx, batch, now).await?,
+        Dialect::Sqlite => insert_sqlite(tx, batch, now).await?,
+    };
+    let created: HashMap<JobId, JobSeq> = created.into_iter().map(|row| (row.id, row.seq)).collect();
+    let mut existing = existing(tx, batch, &created).await?;
+    let mut made: HashMap<JobId, JobSeq> = created.clone();
+    let mut answers = Vec::with_capacity(batch.len());
+    for (ord, job) in batch.iter().enumerate() {
+        // the first of two items with one id in a batch made the job
+        if let Some(seq) = made.remove(&job.id) {
+            answers.push(Submitted::Created { seq, id: job.id });
+            continue;
+        }
+        let row = existing.remove(&ord).or_else(|| {
+            created.get(&job.id).map(|seq| Existing {
+                ord: 0,
+                seq: *seq,
+                id: job.id,
+                request_hash: None,
+                by_id: true,
+            })
+        });
+        let row = row.ok_or_else(|| {
+            StoreError::invariant("jobs", "id", job.id, "neither inserted nor found by its id or key")
+        })?;
+        answers.push(answer(job, &row));
+    }
+    Ok(answers)
+}
+
+fn answer(job: &NewJob, row: &Existing) -> Submitted {
+    let same = match (&job.idempotency, &row.request_hash) {
+        (Some((_, hash)), Some(found)) => hash.as_slice() == found.as_slice(),
+        _ => row.by_id,
+    };
+    let (seq, id) = (row.seq, row.id);
+    if same { Submitted::Reused { seq, id } } else { Submitted::Conflict { seq, id } }
+}
+
+/// A second statement, because the first one's snapshot may be older than a row it ran into.
+async fn existing(
+    tx: &mut Tx,
+    batch: &[NewJob],
+    created: &HashMap<JobId, JobSeq>,
+) -> Result<HashMap<usize, Existing>, StoreError> {
+    static FIND: Sql = Sql::new(|dialect| {
+        let rows = dialect.rows(
+            "$1",
+            "i",
+            &[("place", Col::Int), ("id", Col::Uuid), ("owner_id", Col::Int), ("key", Col::Text)],
+        );
+        format!(
+            "SELECT i.place AS ord, j.seq, j.id, j.request_hash, FALSE AS by_id FROM {rows}
+             JOIN jobs j ON j.owner_id = i.owner_id AND j.idempotency_key = i.key AND i.key IS NOT NULL
+             UNION ALL
+             SELECT i.place AS ord, j.seq, j.id, j.request_hash, TRUE AS by_id FROM {rows}
+             JOIN jobs j ON j.id = i.id"
+        )
+    });
+    let missing: Vec<(usize, Uuid, i64, Option<&str>)> = batch
+        .iter()
+        .enumerate()
+        .filter(|(_, job)| !created.contains_key(&job.id))
+        .map(|(ord, job)| (ord, job.id.0, job.owner.0, job.idempotency.as_ref().map(|(key, _)| key.as_str())))
+        .collect();
+    if missing.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = fetch_all!(tx, Existing, FIND.of(tx.dialect()), json_rows(&missing))?;
+    let mut found = HashMap::new();
+    for row in rows {
+        let ord = usize::try_from(row.ord).unwrap_or(usize::MAX);
+        // a job found by its own id is that job, whatever its key
+        if row.by_id || !found.contains_key(&ord) {
+            found.insert(ord, row);
+        }
+    }
+    Ok(found)
+}
+
+const INSERT_POSTGRES: &str = "
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+                         $8::uuid[], $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::boolean[],
+                         $15::bigint[], $16::uuid[])
+        AS i(id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key, request_hash,
+             request_id, trace_id, webhook_url, needs_approval, cap, budget_parent)
+), made AS (
+    INSERT INTO jobs (id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key,
+                      request_hash, request_id, trace_id, webhook_url, needs_approval, created_at)
+    SELECT id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key,
+           request_hash, request_id, trace_id, webhook_url, needs_approval, $17
+    FROM input
+    ON CONFLICT DO NOTHING
+    RETURNING seq, id, owner_id, workload, priority, run_at, needs_approval, budget_id
+), queued AS (
+    INSERT INTO ready (priority, workload, owner_id, run_at, job_seq, run, attempts, lost)
+    SELECT priority, workload, owner_id, run_at, seq, 1, 0, 0 FROM made WHERE NOT needs_approval AND run_at <= $17
+), later AS (
+    INSERT INTO scheduled (run_at, job_seq, priority, workload, owner_id, run, attempts, lost)
+    SELECT run_at, seq, priority, workload, owner_id, 1, 0, 0 FROM made WHERE NOT needs_approval AND run_at > $17
+), money AS (
+    INSERT INTO budgets (id, parent_id, cap, created_at)
+    SELECT m.budget_id, i.budget_parent, i.cap, $17 FROM made m JOIN input i ON i.id = m.id
+    WHERE m.budget_id IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT seq, id FROM made";
+
+async fn insert_postgres(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<Vec<Created>, StoreError> {
+    fn all<T>(batch: &[NewJob], of: impl Fn(&NewJob) -> T) -> Vec<T> {
+        batch.iter().map(of).collect()
+    }
+    let sql = sqlx::SqlSafeStr::into_sql_str(INSERT_POSTGRES);
+    let Arm::Postgres(conn) = tx.arm(&sql)? else { unreachable!("asked for by dialect") };
+    sqlx::query_as(sql)
+        .bind(all(batch, |job| job.id.0))
+        .bind(all(batch, |job| job.owner.0))
+        .bind(all(batch, |job| job.workload.clone()))
+        .bind(all(batch, |job| job.spec.clone()))
+        .bind(all(batch, |job| job.spec_version))
+        .bind(all(batch, |job| i64::from(job.priority.rank())))
+        .bind(all(batch, |job| job.first_run_at(now)))
+        .bind(all(batch, |job| job.budget.map(|_| job.id.0)))
+        .bind(all(batch, |job| job.idempotency.as_ref().map(|(key, _)| key.clone())))
+        .bind(all(batch, |job| job.idempotency.as_ref().map(|(_, hash)| hash.to_vec())))
+        .bind(all(batch, |job| job.request_id.clone()))
+        .bind(all(batch, |job| job.trace_id.clone()))
+        .bind(all(batch, |job| job.webhook_url.clone()))
+        .bind(all(batch, |job| job.needs_approval))
+        .bind(all(batch, |job| job.budget.map(|budget| budget.cap.as_pico())))
+        .bind(all(batch, |job| job.budget.and_then(|budget| budget.parent).map(|id| id.0)))
+        .bind(now.as_micros())
+        .fetch_all(conn)
+        .await
+        .map_err(|error| StoreError::from_sqlx(INSERT_POSTGRES, error))
+}
+
+impl NewJob {
+    /// What is due keeps its place by when it was asked for, not by a time in the past that its owner may choose.
+    fn first_run_at(&self, now: Timestamp) -> i64 {
+        self.run_at.max(now).as_micros()
+    }
+}
+
+async fn insert_sqlite(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<Vec<Created>, StoreError> {
+    static JOBS: Sql = Sql::new(|dialect| {
+        let columns = [
+            ("id", Col::Uuid),
+            ("owner_id", Col::Int),
+            ("workload", Col::Text),
+            ("spec", Col::Text),
+            ("spec_version", Col::Int),
+            ("priority", Col::Int),
+            ("run_at", Col::Int),
+            ("budget_id", Col::Uuid),
+            ("idempotency_key", Col::Text),
+            ("request_hash", Col::Bytes),
+            ("request_id", Col::Text),
+            ("trace_id", Col::Text),
+            ("webhook_url", Col::Text),
+            ("needs_approval", Col::Bool),
+        ];
+        let names = columns.map(|(name, _)| name).join(", ");
+        let rows = dialect.rows("$1", "i", &columns);
+        // WHERE TRUE: without it the parser takes ON for a join's
+        format!(
+            "INSERT INTO jobs ({names}, created_at) SELECT {names}, $2 FROM {rows} WHERE TRUE ORDER BY ord
+             ON CONFLICT DO NOTHING RETURNING seq, id"
+        )
+    });
+    let rows: Vec<_> = batch.iter().map(|job| sqlite_row(job, now)).collect();
+    let created = fetch_all!(tx, Created, JOBS.of(Dialect::Sqlite), json_rows(&rows), now)?;
+    if created.is_empty() {
+        return Ok(created);
+    }
+    // one writer: the new rows are those from the smallest new number on
+    let first = created.iter().map(|row| row.seq).min().unwrap_or(JobSeq(0));
+    if batch.iter().any(|job| !job.needs_approval && job.run_at <= now) {
+        let sql = "INSERT INTO ready (priority, workload, owner_id, run_at, job_seq, run, attempts, lost)
+             SELECT priority, workload, owner_id, run_at, seq, 1, 0, 0 FROM jobs
+             WHERE seq >= $1 AND NOT needs_approval AND run_at <= $2";
+        execute!(tx, sql, first, now)?;
+    }
+    if batch.iter().any(|job| !job.needs_approval && job.run_at > now) {
+        let sql = "INSERT INTO scheduled (run_at, job_seq, priority, workload, owner_id, run, attempts, lost)
+             SELECT run_at, seq, priority, workload, owner_id, 1, 0, 0 FROM jobs
+             WHERE seq >= $1 AND NOT needs_approval AND run_at > $2";
+        execute!(tx, sql, first, now)?;
+    }
+    insert_budgets(tx, batch, &created, now).await?;
+    Ok(created)
+}
+
+async fn insert_budgets(
+    tx: &mut Tx,
+    batch: &[NewJob],
+    created: &[Created],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    static BUDGETS: Sql = Sql::new(|dialect| {
+        let rows = dialect.rows("$1", "i", &[("id", Col::Uuid), ("parent_id", Col::Uuid), ("cap", Col::Int)]);
+        format!(
+            "INSERT INTO budgets (id, parent_id, cap, created_at) SELECT id, parent_id, cap, $2 FROM {rows}"
+        )
+    });
+    let budgets: HashMap<JobId, NewBudget> =
+        batch.iter().filter_map(|job| Some((job.id, job.budget?))).collect();
+    let rows: Vec<_> = created
+        .iter()
+        .filter_map(|row| {
+            let budget = budgets.get(&row.id)?;
+            Some((row.id.0, budget.parent.map(|id| id.0), budget.cap.as_pico()))
+        })
+        .collect();
+    if !rows.is_empty() {
+        execute!(tx, BUDGETS.of(Dialect::Sqlite), json_rows(&rows), now)?;
+    }
+    Ok(())
+}
+
+fn sqlite_row(job: &NewJob, now: Timestamp) -> impl serde::Serialize + '_ {
+    (
+        job.id.0,
+        job.owner.0,
+        &job.workload,
+        &job.spec,
+        job.spec_version,
+        job.priority.rank(),
+        job.first_run_at(now),
+        job.budget.map(|_| job.id.0),
+        job.idempotency.as_ref().map(|(key, _)| key),
+        job.idempotency.as_ref().map(|(_, hash)| hex::encode(hash)),
+        &job.request_id,
+        &job.trace_id,
+        &job.webhook_url,
+        job.needs_approval,
+    )
+}
