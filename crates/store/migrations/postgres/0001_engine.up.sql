@@ -161,7 +161,7 @@ CREATE TABLE calls (
     worst bigint NOT NULL CHECK (worst >= 0),
     state text NOT NULL CHECK (state IN ('sent', 'settled', 'unconfirmed', 'released')),
     step text,
-    model text NOT NULL,
+    model text,
     -- what it counts for in `spent`
     booked bigint NOT NULL DEFAULT 0,
     reserved_at bigint NOT NULL,

@@ -161,7 +161,7 @@ CREATE TABLE calls (
     worst INTEGER NOT NULL CHECK (worst >= 0),
     state TEXT NOT NULL CHECK (state IN ('sent', 'settled', 'unconfirmed', 'released')),
     step TEXT,
-    model TEXT NOT NULL,
+    model TEXT,
     -- what it counts for in `spent`
     booked INTEGER NOT NULL DEFAULT 0,
     reserved_at INTEGER NOT NULL,

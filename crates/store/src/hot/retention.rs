@@ -13,7 +13,8 @@ pub struct Deleted {
     pub next: Option<JobSeq>,
 }
 
-/// Every table that names a job by `job_seq`, `jobs` itself last.
+/// Every table that names a job by `job_seq`, `jobs` itself last. The ledger's rows go when they are rolled up
+/// ([`crate::ledger::delete_orphans`]).
 const TABLES: [&str; 14] = [
     "events",
     "progress",
@@ -23,25 +24,19 @@ const TABLES: [&str; 14] = [
     "checkpoints",
     "call_journal",
     "calls",
-    "ledger",
     "leases",
     "outbox",
+    "job_rollups",
     "parents",
     "runs",
     "jobs",
 ];
 
 /// Looks at 500 jobs from the one after `after` on, and deletes those whose tree ended before `before`, with all their
-/// rows, but not dead letters that nobody has decided on. A tree goes as a whole: children with their root. `keep` names
-/// jobs of the page that something else still needs (a living artifact); it is asked once a page.
-pub async fn delete_old_jobs(
-    tx: &mut Tx,
-    after: JobSeq,
-    before: Timestamp,
-    keep: &[JobSeq],
-) -> Result<Deleted, StoreError> {
-    let (page, old) = page(tx, after, before).await?;
-    let roots: Vec<i64> = old.into_iter().filter(|seq| !keep.contains(&JobSeq(*seq))).collect();
+/// rows, but not dead letters that nobody has decided on, nor jobs that have a living artifact. A tree goes as a whole:
+/// children with their root.
+pub async fn delete_old_jobs(tx: &mut Tx, after: JobSeq, before: Timestamp) -> Result<Deleted, StoreError> {
+    let (page, roots) = page(tx, after, before).await?;
     static TREE: Sql = Sql::new(|d| {
         let list = d.list("$1", ListOf::Int);
         format!(
@@ -63,11 +58,7 @@ pub async fn delete_old_jobs(
     Ok(Deleted { jobs: tree.into_iter().map(JobSeq).collect(), next })
 }
 
-/// The candidates of the next page: roots that ended before a time.
-pub async fn old_jobs(tx: &mut Tx, after: JobSeq, before: Timestamp) -> Result<Vec<JobSeq>, StoreError> {
-    Ok(page(tx, after, before).await?.1.into_iter().map(JobSeq).collect())
-}
-
+/// The jobs of the next page, and the roots among them that may go.
 async fn page(tx: &mut Tx, after: JobSeq, before: Timestamp) -> Result<(Vec<i64>, Vec<i64>), StoreError> {
     static OLD: Sql = Sql::new(|d| {
         let member = d.member("j.seq", "$1", ListOf::Int);
@@ -78,6 +69,8 @@ async fn page(tx: &mut Tx, after: JobSeq, before: Timestamp) -> Result<(Vec<i64>
                AND s.status IN ('completed', 'failed', 'budget_exceeded', 'cancelled', 'rejected')
                AND (NOT l.dead_letter OR j.discarded_at IS NOT NULL)
                AND NOT EXISTS (SELECT 1 FROM parents p WHERE p.job_seq = j.seq)
+               AND NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.job_seq = j.seq)
+               AND NOT EXISTS (SELECT 1 FROM jobs c JOIN artifacts a ON a.job_seq = c.seq WHERE c.parent_seq = j.seq)
              ORDER BY j.seq"
         )
     });

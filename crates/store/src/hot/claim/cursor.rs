@@ -63,7 +63,7 @@ impl Cursor {
         let (min, max) = (i64::MIN, i64::MAX);
         match &self.last[index(priority)] {
             None => {
-                workloads.iter().for_each(|workload| self.gaps(priority, workload, min, max, &mut segments))
+                workloads.iter().for_each(|workload| self.gaps(priority, workload, min, max, &mut segments));
             }
             Some((workload, owner)) => {
                 let at = workloads.partition_point(|name| *name < workload);

@@ -53,7 +53,7 @@ pub enum MoneyOp {
 #[derive(Clone, Debug)]
 pub enum CallEnd {
     /// Answered. The answer is journalled while the run still holds its job.
-    Settled { usage: CallUsage, journal: Option<JournalLine> },
+    Settled { usage: Box<CallUsage>, journal: Option<JournalLine> },
     /// Nobody knows: a timeout, a broken connection. Counts at its worst case until somebody settles it.
     Unconfirmed,
     /// The request never left.

@@ -268,7 +268,7 @@ mod tests {
             provider_request_id: None,
             duration_us: None,
         };
-        CallEnd::Settled { usage, journal: None }
+        CallEnd::Settled { usage: Box::new(usage), journal: None }
     }
 
     /// Decides batch after batch over the same rows.
