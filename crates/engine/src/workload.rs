@@ -100,6 +100,11 @@ pub trait Workload: Send + Sync {
         Limits::default()
     }
 
+    /// The budget that a spec names itself, where the workload's specs can. It counts when the submit names none.
+    fn spec_budget(&self, _spec: &Value) -> Option<PicoUsd> {
+        None
+    }
+
     /// Checks what a schema can't say and pins what may change later (versions, models). The returned spec is what is
     /// stored. A fault is named by JSON pointer into the spec.
     async fn prepare(
@@ -153,6 +158,9 @@ pub enum PrepareError {
     Invalid(Vec<FieldError>),
     #[error(transparent)]
     Store(#[from] windrow_store::StoreError),
+    /// An input could not be looked at.
+    #[error(transparent)]
+    Blob(#[from] windrow_blob::BlobError),
 }
 
 /// The workloads that this process knows, by name.
