@@ -69,6 +69,30 @@ impl Db {
         Ok(Self { pools, options, faults: None })
     }
 
+    /// The same database through connections of its own, at most so many, opened by whoever uses them first: for a thread
+    /// with a runtime of its own. An embedded database has one owner and one writer: those are shared.
+    #[must_use]
+    pub fn reconnect(&self, max_connections: u32) -> Self {
+        let pools = match &self.pools {
+            Pools::Sqlite { .. } => self.pools.clone(),
+            Pools::Postgres { writers, readers, schema, listen } => {
+                let pool = |shared: &PgPool| {
+                    PgPoolOptions::new()
+                        .max_connections(max_connections)
+                        .acquire_timeout(self.options.acquire_timeout)
+                        .connect_lazy_with((*shared.connect_options()).clone())
+                };
+                Pools::Postgres {
+                    writers: pool(writers),
+                    readers: pool(readers),
+                    schema: schema.clone(),
+                    listen: listen.clone(),
+                }
+            }
+        };
+        Self { pools, options: self.options.clone(), faults: self.faults.clone() }
+    }
+
     /// The same pools, with a test's hook in every transaction.
     #[must_use]
     pub fn with_faults(mut self, hook: SharedFaultHook) -> Self {

@@ -14,6 +14,7 @@ pub mod dead_letters;
 pub mod dialect;
 pub mod error;
 pub mod fault;
+pub mod held;
 pub mod history;
 pub mod hot;
 pub mod jobs;

@@ -1,0 +1,255 @@
+//! The end of runs: what it means for the job, and the transaction in which the workload has its say.
+
+use std::sync::Arc;
+
+use rand::RngExt as _;
+use windrow_api_types::worker::{EndReply, NewArtifact, Output, RunEnd, RunRef, SCHEMA_VERSION};
+use windrow_core::{ArtifactId, ErrorClass, JobError, RunOutcome};
+use windrow_store::artifacts::{self, Resource};
+use windrow_store::hot::{self, Closing, End, EndRun, Ended, EndedRun};
+use windrow_store::{Tx, held};
+
+use super::runs::{Served, own_key};
+use super::{LocalEngine, at};
+use crate::workload::AfterCommit;
+use crate::{EngineError, Workload};
+
+/// What a run hands over beside its end.
+struct Handover<'a> {
+    served: &'a Served,
+    workload: &'a dyn Workload,
+    output: Option<&'a Output>,
+    error: Option<&'a JobError>,
+}
+
+impl LocalEngine {
+    pub(super) async fn end_run(&self, run: RunRef, end: RunEnd) -> Result<EndReply, EngineError> {
+        let served = self.served(run).await?;
+        let workload = Arc::clone(self.workload(&served.workload)?);
+        let reply = match self.end_with(run, &served, &*workload, end).await {
+            // The workload's commit, or an output that can't be recorded: rolled back, and the run ends of it.
+            Err(EngineError::Job(error)) => {
+                self.end_with(run, &served, &*workload, RunEnd::Failed { error }).await
+            }
+            reply => reply,
+        };
+        let reply = match reply {
+            // It refuses the failure, too: the job must end all the same.
+            Err(EngineError::Job(error)) => {
+                tracing::error!(%run, %error, "the workload's commit failed for a failed run, too");
+                let end = EndRun { at: at(run, &served), end: self.failure(error, &served) };
+                self.write_ends(&[end]).await.map(|ended| reply_of(&ended[0]))
+            }
+            reply => reply,
+        };
+        if reply.is_ok() {
+            self.inner.runs.forget(run);
+        }
+        reply
+    }
+
+    async fn end_with(
+        &self,
+        run: RunRef,
+        served: &Served,
+        workload: &dyn Workload,
+        end: RunEnd,
+    ) -> Result<EndReply, EngineError> {
+        let (output, error) = match &end {
+            RunEnd::Done { output } | RunEnd::Partial { output } => (Some(output), None),
+            RunEnd::Failed { error } => (None, Some(error)),
+            RunEnd::Await | RunEnd::Released => (None, None),
+        };
+        let row = EndRun { at: at(run, served), end: self.meaning(&end, served)? };
+        let artifacts = output.is_some_and(|output| !output.artifacts.is_empty());
+        if !artifacts && !workload.has_commit() {
+            return Ok(reply_of(&self.write_ends(&[row]).await?[0]));
+        }
+        self.end_alone(row, &Handover { served, workload, output, error }).await
+    }
+
+    /// Ends that nobody else has a say in.
+    pub(super) async fn write_ends(&self, ends: &[EndRun]) -> Result<Vec<Ended>, EngineError> {
+        if ends.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tx = self.db().begin().await?;
+        let closing = hot::end_runs(&mut tx, ends, self.now()).await?;
+        tx.commit().await?;
+        self.after(&closing);
+        Ok(closing.ended)
+    }
+
+    /// A transaction of the run's own: its end, its artifacts, and what the workload writes.
+    async fn end_alone(&self, row: EndRun, handover: &Handover<'_>) -> Result<EndReply, EngineError> {
+        let mut tx = self.db().begin().await?;
+        let closing = hot::end_runs(&mut tx, &[row], self.now()).await?;
+        let Some(Ended::Ended(ended)) = closing.ended.first() else { return Ok(EndReply::Stale) };
+        let after = if ended.status.is_final() {
+            self.commit(&mut tx, ended, handover).await?
+        } else {
+            AfterCommit::default()
+        };
+        tx.commit().await?;
+        self.after(&closing);
+        if let Some(drop_tags) = &self.inner.parts.drop_tags
+            && !after.cache_tags.is_empty()
+        {
+            drop_tags(&after.cache_tags);
+        }
+        Ok(reply_of(&closing.ended[0]))
+    }
+
+    async fn commit(
+        &self,
+        tx: &mut Tx,
+        ended: &EndedRun,
+        handover: &Handover<'_>,
+    ) -> Result<AfterCommit, EngineError> {
+        let keeps_output = matches!(ended.outcome, RunOutcome::Completed | RunOutcome::BudgetExceeded);
+        let output = handover.output.filter(|_| keeps_output);
+        if let Some(output) = output {
+            self.record_artifacts(tx, handover.served, &output.artifacts).await?;
+        }
+        let ended = crate::Ended { status: ended.status, output, error: handover.error };
+        Ok(handover.workload.commit(tx, &handover.served.record, &ended).await?)
+    }
+
+    async fn record_artifacts(
+        &self,
+        tx: &mut Tx,
+        served: &Served,
+        new: &[NewArtifact],
+    ) -> Result<(), EngineError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let (clock, now) = (&self.inner.parts.clock, self.now());
+        let job = &served.record;
+        let resource = Resource::job(held::root(tx, job.seq).await?);
+        for artifact in new {
+            own_key(&artifact.object.key, served).map_err(unusable)?;
+            let row = artifacts::NewArtifact {
+                id: ArtifactId::new(&**clock),
+                owner: job.owner,
+                job: job.seq,
+                job_id: job.id,
+                resource: &resource,
+                kind: &artifact.kind,
+                filename: &artifact.filename,
+                content_type: &artifact.content_type,
+                size: artifact.object.size,
+                sha256: &artifact.object.sha256,
+                object_key: &artifact.object.key,
+                created_at: now,
+                expires_at: now.plus(self.inner.settings.artifact_life),
+            };
+            artifacts::record(tx, &row).await?;
+        }
+        Ok(())
+    }
+
+    /// What the job's end asks of others: waiting claims, and children that are to be stopped.
+    fn after(&self, closing: &Closing) {
+        if closing.requeued || !closing.woken.is_empty() {
+            self.wake();
+        }
+        if closing.stopping {
+            let engine = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = engine.stop_children().await {
+                    tracing::warn!(%error, "children are stopped later");
+                }
+            });
+        }
+    }
+
+    /// Stops children that are to be stopped, in chunks, until none is left.
+    ///
+    /// # Errors
+    /// When the database can't be reached; whoever keeps the tables goes on with it.
+    pub async fn stop_children(&self) -> Result<(), EngineError> {
+        loop {
+            let mut tx = self.db().begin().await?;
+            let stopped = hot::stop_children(&mut tx, self.now()).await?;
+            tx.commit().await?;
+            if !stopped.closing.woken.is_empty() {
+                self.wake();
+            }
+            if !stopped.more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn meaning(&self, end: &RunEnd, served: &Served) -> Result<End, EngineError> {
+        Ok(match end {
+            RunEnd::Done { output } => End::Complete(Some(result(output))),
+            RunEnd::Partial { output } => End::BudgetExceeded {
+                output: Some(result(output)),
+                error: JobError::budget("the budget had no room for the next call"),
+            },
+            RunEnd::Await => End::Await,
+            RunEnd::Released => End::Release,
+            RunEnd::Failed { error } => self.failure(error.clone(), served),
+        })
+    }
+
+    /// The retry policy's word on a failed run.
+    fn failure(&self, error: JobError, served: &Served) -> End {
+        let policy = &self.inner.settings.retry;
+        match error.class {
+            ErrorClass::Cancelled => End::Cancel,
+            ErrorClass::Budget => End::BudgetExceeded { output: None, error },
+            ErrorClass::Permanent => End::Fail { dead_letter: !error.user_fault, error },
+            ErrorClass::Transient | ErrorClass::Lost => {
+                let attempt = served.attempts + 1;
+                if !policy.allows_another(attempt) {
+                    return End::Fail { error, dead_letter: true };
+                }
+                let after = error.retry_after_ms.map(std::time::Duration::from_millis);
+                let delay = policy.delay(attempt, self.random().random(), after);
+                End::Retry { at: self.now().plus(delay), error }
+            }
+        }
+    }
+
+    /// Runs whose process is known to be gone: back in line at once, without waiting for a beat to fail. A suspect that was
+    /// alone in its process is poison.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn lose(&self, runs: &[RunRef], why: &str) -> Result<(), EngineError> {
+        let mut ends = Vec::with_capacity(runs.len());
+        for run in runs {
+            let served = self.served(*run).await?;
+            let end = if served.lost >= SUSPECT_AFTER {
+                let error = JobError::new(ErrorClass::Lost, "poison", why);
+                End::Fail { error, dead_letter: true }
+            } else {
+                End::Lost { poison_after: None }
+            };
+            ends.push(EndRun { at: at(*run, &served), end });
+            self.inner.runs.forget(*run);
+        }
+        self.write_ends(&ends).await.map(drop)
+    }
+}
+
+/// Lost runs in a row from which a job runs alone.
+const SUSPECT_AFTER: u32 = 3;
+
+fn reply_of(ended: &Ended) -> EndReply {
+    match ended {
+        Ended::Stale => EndReply::Stale,
+        Ended::Ended(EndedRun { status, .. }) => EndReply::Recorded { status: *status },
+    }
+}
+
+fn result(output: &Output) -> hot::Output {
+    hot::Output { schema_version: i64::from(SCHEMA_VERSION), json: output.result.to_string() }
+}
+
+fn unusable(error: EngineError) -> EngineError {
+    EngineError::Job(JobError::permanent("bad_artifact", error))
+}

@@ -1,0 +1,163 @@
+//! Objects of runs.
+
+use std::ops::Range;
+use std::path::Path;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncReadExt as _;
+use windrow_api_types::worker::{RunRef, StoredObject};
+use windrow_blob::{BlobError, BlobErrorClass, ByteRange, ObjectAttributes, ObjectKey, Prefix, PutReceipt};
+
+use super::LocalEngine;
+use super::runs::Served;
+use crate::{EngineError, ObjectStream, PutPlace, RUN_PREFIXES};
+
+/// Bytes a read of a local file.
+const CHUNK: usize = 256 * 1024;
+
+impl LocalEngine {
+    pub(super) async fn get_object(
+        &self,
+        run: RunRef,
+        key: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<ObjectStream, EngineError> {
+        let served = self.served(run).await?;
+        let parsed: ObjectKey =
+            key.parse().map_err(|error| EngineError::Invalid(format!("the object key {key:?}: {error}")))?;
+        let may_read =
+            parsed.owner().map_or(parsed.prefix() != Prefix::Backups, |owner| owner == served.owner_hash);
+        if !may_read {
+            // As for a person: what is somebody else's is not there.
+            return Err(EngineError::NotFound(key.to_owned()));
+        }
+        let range = range.map(|range| ByteRange::Between(range.start, range.end));
+        let reader = self.inner.parts.blob.stream(&parsed, range, None).await.map_err(blob_error)?;
+        Ok(reader.stream.map(|chunk| chunk.map_err(std::io::Error::other)).boxed())
+    }
+
+    pub(super) async fn put_bytes(
+        &self,
+        run: RunRef,
+        place: PutPlace<'_>,
+        bytes: Bytes,
+    ) -> Result<StoredObject, EngineError> {
+        let served = self.served(run).await?;
+        let (key, attributes) = place_of(run, place, &served)?;
+        match self.inner.parts.blob.put_if_absent(&key, bytes.clone(), &attributes).await {
+            Ok(receipt) => Ok(stored(&key, &receipt)),
+            Err(BlobError::AlreadyExists { .. }) => {
+                let sha256 = hex::encode(Sha256::digest(&bytes));
+                self.same_object(
+                    &key,
+                    StoredObject { key: key.to_string(), size: bytes.len() as u64, sha256 },
+                )
+                .await
+            }
+            Err(error) => Err(blob_error(error)),
+        }
+    }
+
+    pub(super) async fn put_local_file(
+        &self,
+        run: RunRef,
+        place: PutPlace<'_>,
+        file: &Path,
+    ) -> Result<StoredObject, EngineError> {
+        let served = self.served(run).await?;
+        let (key, attributes) = place_of(run, place, &served)?;
+        let unreadable = |error: std::io::Error| EngineError::Invalid(format!("{}: {error}", file.display()));
+        let blob = &self.inner.parts.blob;
+        match blob.head(&key).await {
+            Ok(_) => {
+                let (size, sha256) = hash_file(file).await.map_err(unreadable)?;
+                return self.same_object(&key, StoredObject { key: key.to_string(), size, sha256 }).await;
+            }
+            Err(BlobError::NotFound { .. }) => {}
+            Err(error) => return Err(blob_error(error)),
+        }
+        let mut source = tokio::fs::File::open(file).await.map_err(unreadable)?;
+        let mut writer = blob.writer(&key, &attributes, None).await.map_err(blob_error)?;
+        loop {
+            let mut buffer = BytesMut::with_capacity(CHUNK);
+            if source.read_buf(&mut buffer).await.map_err(unreadable)? == 0 {
+                break;
+            }
+            writer.write(buffer.freeze()).await.map_err(blob_error)?;
+        }
+        let receipt = writer.finish().await.map_err(blob_error)?;
+        Ok(stored(&key, &receipt))
+    }
+
+    /// A repeated put whose first reply was lost: right when the bytes are the same.
+    async fn same_object(&self, key: &ObjectKey, wanted: StoredObject) -> Result<StoredObject, EngineError> {
+        let mut reader = self.inner.parts.blob.stream(key, None, None).await.map_err(blob_error)?;
+        let mut hash = Sha256::new();
+        while let Some(chunk) = reader.stream.next().await {
+            hash.update(chunk.map_err(blob_error)?);
+        }
+        if hex::encode(hash.finalize()) == wanted.sha256 {
+            Ok(wanted)
+        } else {
+            Err(EngineError::Invalid(format!("this run has put other bytes under {key} already")))
+        }
+    }
+}
+
+/// `{prefix}/{owner}/{job}/run-{run}/{name}`: no two runs share a key, so a stale one can't touch what counts.
+fn place_of(
+    run: RunRef,
+    place: PutPlace<'_>,
+    served: &Served,
+) -> Result<(ObjectKey, ObjectAttributes), EngineError> {
+    if !RUN_PREFIXES.contains(&place.prefix) {
+        let known = RUN_PREFIXES.join(", ");
+        return Err(EngineError::Invalid(format!(
+            "a run may write under {known}; not under {:?}",
+            place.prefix
+        )));
+    }
+    let prefix: Prefix = place.prefix.parse().map_err(|error| EngineError::Invalid(format!("{error}")))?;
+    let folder = format!("run-{}", run.run);
+    let segments: Vec<&str> = [folder.as_str()].into_iter().chain(place.name.split('/')).collect();
+    let key = ObjectKey::of_job(prefix, served.owner_hash, served.record.id, &segments)
+        .map_err(|error| EngineError::Invalid(format!("the object name {:?}: {error}", place.name)))?;
+    // Checkpoints are read by runs only: they need no attributes, and on a local disk those would cost a second file.
+    let attributes = if prefix == Prefix::Checkpoints {
+        ObjectAttributes::default()
+    } else {
+        ObjectAttributes::of_type(place.content_type).from_source(served.workload.as_str())
+    };
+    Ok((key, attributes))
+}
+
+fn stored(key: &ObjectKey, receipt: &PutReceipt) -> StoredObject {
+    StoredObject { key: key.to_string(), size: receipt.size, sha256: hex::encode(receipt.sha256) }
+}
+
+async fn hash_file(file: &Path) -> std::io::Result<(u64, String)> {
+    let mut source = tokio::fs::File::open(file).await?;
+    let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; CHUNK]);
+    loop {
+        let read = source.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok((size, hex::encode(hash.finalize())));
+        }
+        hash.update(&buffer[..read]);
+        size += read as u64;
+    }
+}
+
+fn blob_error(error: BlobError) -> EngineError {
+    match error.class() {
+        BlobErrorClass::NotFound => match error {
+            BlobError::NotFound { key } => EngineError::NotFound(key),
+            error => EngineError::NotFound(error.to_string()),
+        },
+        // A full disk is waited out: somebody will free some space, or the run's deadline ends it.
+        BlobErrorClass::Transient | BlobErrorClass::NoSpace => EngineError::Unavailable(error.to_string()),
+        BlobErrorClass::Permanent | BlobErrorClass::AlreadyExists => EngineError::Invalid(error.to_string()),
+    }
+}

@@ -1,0 +1,358 @@
+//! The jobs whose runs this engine serves, and what their runs write.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use windrow_api_types::worker::{
+    BeatReply, Checkpoint, Child, FreeCall, JournalEntry, NewChild, Part, Progress, RunRef, SCHEMA_VERSION,
+    StopOrder, StopReason,
+};
+use windrow_blob::{ObjectKey, OwnerHash};
+use windrow_core::{BudgetId, JobId, JobSeq, PicoUsd};
+use windrow_store::held::{self, ServedJob};
+use windrow_store::hot::{self, Added, CallUsage, Fenced, SaveAnswer};
+
+use super::{LocalEngine, at, json};
+use crate::{EngineError, JobRecord, MAX_CHILDREN_A_CALL, MAX_PAGE};
+
+/// So many jobs are remembered; which, does not matter: what is forgotten is read again.
+const REMEMBERED: usize = 4096;
+
+/// How many journal lines are read at once.
+const JOURNAL_PAGE: i64 = 500;
+
+/// A job whose run somebody holds, or held until a moment ago.
+#[derive(Clone, Debug)]
+pub(super) struct Served {
+    pub(super) record: JobRecord,
+    pub(super) workload: String,
+    pub(super) budget: Option<BudgetId>,
+    pub(super) attempts: u32,
+    pub(super) lost: u32,
+    pub(super) owner_hash: OwnerHash,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    by_run: Mutex<HashMap<RunRef, Arc<Served>>>,
+}
+
+impl Runs {
+    pub(super) fn add(&self, run: RunRef, served: Arc<Served>) {
+        let mut runs = self.runs();
+        if runs.len() >= REMEMBERED {
+            // Those that nobody is using at this moment; a run in progress is read again at its next write.
+            runs.retain(|_, served| Arc::strong_count(served) > 1);
+        }
+        runs.insert(run, served);
+    }
+
+    pub(super) fn get(&self, run: RunRef) -> Option<Arc<Served>> {
+        self.runs().get(&run).map(Arc::clone)
+    }
+
+    pub(super) fn forget(&self, run: RunRef) {
+        self.runs().remove(&run);
+    }
+
+    fn runs(&self) -> MutexGuard<'_, HashMap<RunRef, Arc<Served>>> {
+        self.by_run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LocalEngine {
+    /// The job of a run, remembered or read. Whether the run still holds it is for each write's fence to say.
+    pub(super) async fn served(&self, run: RunRef) -> Result<Arc<Served>, EngineError> {
+        if let Some(served) = self.inner.runs.get(run) {
+            return Ok(served);
+        }
+        let mut conn = self.db().read().await?;
+        let job = held::served_job(&mut conn, run.job).await?.ok_or(EngineError::Stale)?;
+        drop(conn);
+        let served = Arc::new(self.serve(run, job)?);
+        self.inner.runs.add(run, Arc::clone(&served));
+        Ok(served)
+    }
+
+    fn serve(&self, run: RunRef, job: ServedJob) -> Result<Served, EngineError> {
+        Ok(Served {
+            owner_hash: OwnerHash::new(job.owner_id, &self.inner.parts.salt),
+            record: JobRecord {
+                seq: job.seq,
+                id: job.id,
+                owner: job.owner_id,
+                parent: job.parent_seq,
+                child_key: job.child_key,
+                spec: json("jobs", job.seq, &job.spec)?,
+                submitted_at: job.created_at,
+                budget: job.cap,
+                run: Some(run.run),
+            },
+            workload: job.workload,
+            budget: job.budget_id,
+            attempts: job.attempts.unwrap_or(0),
+            lost: job.lost.unwrap_or(0),
+        })
+    }
+
+    pub(super) async fn stop_orders(&self, held: &[RunRef]) -> Result<BeatReply, EngineError> {
+        let mut by_seq = HashMap::with_capacity(held.len());
+        for run in held {
+            by_seq.insert(self.served(*run).await?.record.seq, *run);
+        }
+        let seqs: Vec<JobSeq> = by_seq.keys().copied().collect();
+        let mut conn = self.db().read().await?;
+        let cancelled = hot::poll_cancelled(&mut conn, &seqs).await?;
+        let order = |seq: JobSeq| StopOrder { run: by_seq[&seq], reason: StopReason::Cancelled };
+        Ok(BeatReply { stop: cancelled.into_iter().map(order).collect() })
+    }
+
+    pub(super) async fn write_checkpoint(
+        &self,
+        run: RunRef,
+        checkpoint: Checkpoint,
+    ) -> Result<(), EngineError> {
+        let served = self.served(run).await?;
+        let at = at(run, &served);
+        let parts =
+            checkpoint.parts.iter().map(|part| row_of_part(part, &served)).collect::<Result<_, _>>()?;
+        let row = hot::Checkpoint {
+            at,
+            schema_version: i64::from(SCHEMA_VERSION),
+            state: checkpoint.state.to_string(),
+            parts,
+            covered: checkpoint.covered,
+            free_calls: checkpoint.free_calls.into_iter().map(free_usage).collect(),
+        };
+        let now = self.now();
+        let mut tx = self.db().begin().await?;
+        let written = hot::checkpoint(&mut tx, &[row], now).await?;
+        if let Some(progress) = checkpoint.progress {
+            hot::progress(&mut tx, &[progress_row(at, progress)], now).await?;
+        }
+        tx.commit().await?;
+        fenced(written[0])
+    }
+
+    pub(super) async fn write_progress(&self, run: RunRef, progress: Progress) -> Result<(), EngineError> {
+        let served = self.served(run).await?;
+        let mut tx = self.db().begin().await?;
+        hot::progress(&mut tx, &[progress_row(at(run, &served), progress)], self.now()).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    pub(super) async fn read_journal(&self, run: RunRef) -> Result<Vec<JournalEntry>, EngineError> {
+        let served = self.served(run).await?;
+        let mut conn = self.db().read().await?;
+        let (mut entries, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = hot::journal(&mut conn, served.record.seq, &after, JOURNAL_PAGE).await?;
+            let full = i64::try_from(page.len()).is_ok_and(|len| len == JOURNAL_PAGE);
+            for line in page {
+                let Journalled { cost, response } = serde_json::from_str(&line.output).map_err(|error| {
+                    windrow_store::StoreError::invariant("call_journal", "output", &line.key, error)
+                })?;
+                after.clone_from(&line.key);
+                let request_hash = hex::encode(&line.request_hash);
+                entries.push(JournalEntry { key: line.key, request_hash, response, cost });
+            }
+            if !full {
+                return Ok(entries);
+            }
+        }
+    }
+
+    pub(super) async fn save_chunk(&self, run: RunRef, n: i64, chunk: Value) -> Result<(), EngineError> {
+        let served = self.served(run).await?;
+        let workload = self.workload(&served.workload)?;
+        let mut tx = self.db().begin().await?;
+        match hot::save(&mut tx, at(run, &served), n).await? {
+            SaveAnswer::Stale => Err(EngineError::Stale),
+            SaveAnswer::Already => Ok(()),
+            SaveAnswer::Write => {
+                workload.save(&mut tx, &served.record, n, chunk).await?;
+                tx.commit().await?;
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn saved_chunks(&self, run: RunRef) -> Result<Vec<i64>, EngineError> {
+        let served = self.served(run).await?;
+        let mut conn = self.db().read().await?;
+        Ok(hot::saved(&mut conn, served.record.seq).await?)
+    }
+
+    pub(super) async fn make_children(
+        &self,
+        run: RunRef,
+        children: Vec<NewChild>,
+    ) -> Result<(), EngineError> {
+        if children.len() > MAX_CHILDREN_A_CALL {
+            let problem =
+                format!("{} children in one call; the most is {MAX_CHILDREN_A_CALL}", children.len());
+            return Err(EngineError::Invalid(problem));
+        }
+        let served = self.served(run).await?;
+        let clock = &self.inner.parts.clock;
+        let rows = children.into_iter().map(|child| {
+            self.workload(&child.workload)?;
+            Ok(hot::NewChild {
+                id: JobId::new(&**clock),
+                key: child.key,
+                workload: child.workload,
+                spec: child.spec.to_string(),
+                spec_version: i64::from(SCHEMA_VERSION),
+                priority: None,
+            })
+        });
+        let rows = rows.collect::<Result<Vec<_>, EngineError>>()?;
+        let mut tx = self.db().begin().await?;
+        let added = hot::add_children(&mut tx, at(run, &served), &rows, self.now()).await?;
+        tx.commit().await?;
+        match added {
+            Added::Stale => Err(EngineError::Stale),
+            // The run ends as its tree does; its own stop order is on its way.
+            Added::Stopping => Ok(()),
+            Added::Added(new) => {
+                if new > 0 {
+                    self.wake();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn list_children(
+        &self,
+        run: RunRef,
+        after: Option<JobId>,
+        limit: usize,
+    ) -> Result<Vec<Child>, EngineError> {
+        let served = self.served(run).await?;
+        let mut conn = self.db().read().await?;
+        let after = match after {
+            None => JobSeq(0),
+            Some(id) => held::served_job(&mut conn, id)
+                .await?
+                .filter(|job| job.parent_seq == Some(served.record.seq))
+                .map(|job| job.seq)
+                .ok_or_else(|| EngineError::Invalid(format!("{id} is no child of this job")))?,
+        };
+        let rows = hot::children_page(&mut conn, served.record.seq, after, page_limit(limit)).await?;
+        rows.into_iter().map(child).collect()
+    }
+
+    pub(super) async fn list_parts(
+        &self,
+        run: RunRef,
+        after: Option<(i64, String)>,
+        limit: usize,
+    ) -> Result<Vec<Part>, EngineError> {
+        let served = self.served(run).await?;
+        let (first, key) = after.unwrap_or((i64::MIN, String::new()));
+        let mut conn = self.db().read().await?;
+        let rows = held::tree_parts(&mut conn, served.record.seq, (first, &key), page_limit(limit)).await?;
+        let part = |row: held::TreePart| Part {
+            child_key: row.child_key.unwrap_or_default(),
+            first: row.first,
+            last: row.last,
+            key: row.key,
+            sha256: hex::encode(row.sha256),
+            size: row.size,
+        };
+        Ok(rows.into_iter().map(part).collect())
+    }
+
+    pub(super) fn workload(&self, name: &str) -> Result<&Arc<dyn crate::Workload>, EngineError> {
+        let found = self.inner.parts.registry.get(name);
+        found.ok_or_else(|| EngineError::Invalid(format!("there is no workload {name:?} in this process")))
+    }
+}
+
+/// What stands in a journal line's `output`.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct Journalled<V = Value> {
+    pub(super) cost: PicoUsd,
+    pub(super) response: V,
+}
+
+pub(super) fn fenced(answer: Fenced) -> Result<(), EngineError> {
+    match answer {
+        Fenced::Applied => Ok(()),
+        Fenced::Stale => Err(EngineError::Stale),
+    }
+}
+
+/// A key of the job's own, whoever sent it.
+pub(super) fn own_key(key: &str, served: &Served) -> Result<ObjectKey, EngineError> {
+    let parsed: ObjectKey =
+        key.parse().map_err(|error| EngineError::Invalid(format!("the object key {key:?}: {error}")))?;
+    let folder = format!("/{}/{}/", served.owner_hash, served.record.id);
+    if parsed.owner() != Some(served.owner_hash) || !key.contains(&folder) {
+        return Err(EngineError::Invalid(format!("{key} is not an object of this job")));
+    }
+    Ok(parsed)
+}
+
+fn row_of_part(part: &Part, served: &Served) -> Result<hot::Part, EngineError> {
+    own_key(&part.key, served)?;
+    let sha256 = hex::decode(&part.sha256).ok().filter(|bytes| bytes.len() == 32);
+    let sha256 = sha256
+        .ok_or_else(|| EngineError::Invalid(format!("the sha256 of {} is not 64 hex digits", part.key)))?;
+    if part.first > part.last {
+        return Err(EngineError::Invalid(format!(
+            "the part {} ends at {} before it starts at {}",
+            part.key, part.last, part.first
+        )));
+    }
+    let size = i64::try_from(part.size).unwrap_or(i64::MAX);
+    Ok(hot::Part { first: part.first, last: part.last, key: part.key.clone(), sha256, size })
+}
+
+fn progress_row(at: hot::RunRef, progress: Progress) -> hot::Progress {
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    hot::Progress {
+        at,
+        stage: Some(progress.stage),
+        done: number(progress.done),
+        total: progress.total.map(number),
+    }
+}
+
+fn free_usage(call: FreeCall) -> CallUsage {
+    CallUsage {
+        model: call.model,
+        step: Some(call.step),
+        input_tokens: call.input_tokens,
+        output_tokens: call.output_tokens,
+        cached_tokens: call.cached_tokens,
+        cost: PicoUsd::ZERO,
+        price_version: Some(call.price_version),
+        provider_request_id: call.provider_request_id,
+        duration_us: Some(micros(call.duration_ms)),
+    }
+}
+
+pub(super) fn micros(millis: u64) -> i64 {
+    i64::try_from(millis.saturating_mul(1000)).unwrap_or(i64::MAX)
+}
+
+fn child(row: hot::Child) -> Result<Child, EngineError> {
+    let value = |text: Option<String>| text.map(|text| json("results", row.seq, &text)).transpose();
+    Ok(Child {
+        id: row.id,
+        key: row.child_key,
+        status: row.status,
+        result: value(row.output)?,
+        state: value(row.checkpoint)?,
+        error_code: row.error_code,
+        cost: row.cost,
+    })
+}
+
+fn page_limit(limit: usize) -> i64 {
+    i64::try_from(limit.min(MAX_PAGE)).unwrap_or(i64::MAX)
+}

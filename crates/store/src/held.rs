@@ -1,0 +1,82 @@
+//! What an engine asks about the runs that it serves, beside the hot statements.
+
+use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, PicoUsd, RunNo, Timestamp, WorkerId};
+
+use crate::{Conn, StoreError, fetch_all, fetch_one, fetch_optional};
+
+crate::row! {
+    /// A job, as the writes of its runs need it.
+    pub struct ServedJob {
+        pub seq: JobSeq,
+        pub id: JobId,
+        pub owner_id: OwnerId,
+        pub workload: String,
+        /// JSON text.
+        pub spec: String,
+        pub parent_seq: Option<JobSeq>,
+        pub child_key: Option<String>,
+        pub budget_id: Option<BudgetId>,
+        /// The most that the job's tree may cost.
+        pub cap: Option<PicoUsd>,
+        pub created_at: Timestamp,
+        /// Failed attempts before the run that is going on.
+        pub attempts: Option<u32>,
+        /// Runs lost in a row before the run that is going on.
+        pub lost: Option<u32>,
+    }
+}
+
+/// The job of a run that somebody says to hold. Whether it does is for the fence to say.
+pub async fn served_job(conn: &mut Conn, id: JobId) -> Result<Option<ServedJob>, StoreError> {
+    let sql =
+        "SELECT j.seq, j.id, j.owner_id, j.workload, j.spec, j.parent_seq, j.child_key, j.budget_id, b.cap,
+             j.created_at, r.attempts, r.lost
+         FROM jobs j LEFT JOIN budgets b ON b.id = j.budget_id LEFT JOIN running r ON r.job_seq = j.seq
+         WHERE j.id = $1";
+    fetch_optional!(conn, ServedJob, sql, id)
+}
+
+/// The runs that a worker holds.
+pub async fn runs_of(conn: &mut Conn, worker: WorkerId) -> Result<Vec<(JobSeq, RunNo)>, StoreError> {
+    let sql = "SELECT job_seq, run FROM running WHERE worker_id = $1 ORDER BY job_seq";
+    let rows = fetch_all!(conn, (i64, i64), sql, worker)?;
+    Ok(rows.into_iter().map(|(job, run)| (JobSeq(job), RunNo(run))).collect())
+}
+
+/// The job at the root of a job's tree.
+pub async fn root(conn: &mut Conn, job: JobSeq) -> Result<JobSeq, StoreError> {
+    let sql = "WITH RECURSIVE up (seq, parent_seq) AS (
+             SELECT seq, parent_seq FROM jobs WHERE seq = $1
+             UNION ALL SELECT j.seq, j.parent_seq FROM jobs j JOIN up ON j.seq = up.parent_seq
+         ) SELECT seq FROM up WHERE parent_seq IS NULL";
+    fetch_one!(conn, scalar i64, sql, job).map(JobSeq)
+}
+
+crate::row! {
+    /// A part of a job or of a child of it.
+    pub struct TreePart {
+        /// Of the child; none for the job's own part.
+        pub child_key: Option<String>,
+        pub first: i64,
+        pub last: i64,
+        pub key: String,
+        /// 32 bytes.
+        pub sha256: Vec<u8>,
+        /// Bytes.
+        pub size: u64,
+    }
+}
+
+/// Parts of a job and of its children by first item and key, after `after`, at most `limit`.
+pub async fn tree_parts(
+    conn: &mut Conn,
+    job: JobSeq,
+    (after_first, after_key): (i64, &str),
+    limit: i64,
+) -> Result<Vec<TreePart>, StoreError> {
+    let sql = "SELECT CASE WHEN j.seq = $1 THEN NULL ELSE j.child_key END AS child_key, p.first, p.last, p.key, p.sha256, p.size
+         FROM parts p JOIN jobs j ON j.seq = p.job_seq
+         WHERE (j.seq = $1 OR j.parent_seq = $1) AND (p.first > $2 OR (p.first = $2 AND p.key > $3))
+         ORDER BY p.first, p.key LIMIT $4";
+    fetch_all!(conn, TreePart, sql, job, after_first, after_key, limit)
+}
