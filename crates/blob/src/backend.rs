@@ -31,7 +31,7 @@ pub struct LocalSettings {
 
 #[derive(Debug)]
 pub(crate) enum Backend {
-    Local { public_url: Url, signing_key: SigningKey },
+    Local { root: PathBuf, public_url: Url, signing_key: SigningKey },
 }
 
 /// Names the installation that a directory belongs to, so that no sweep of another one's data ever begins.
@@ -46,7 +46,7 @@ pub(crate) fn open(settings: BlobSettings) -> Result<(Backend, Arc<dyn ObjectSto
                 .map_err(|e| BlobError::from_store(&name, &e))?
                 .with_fsync(true)
                 .with_automatic_cleanup(true);
-            Ok((Backend::Local { public_url, signing_key }, Arc::new(store)))
+            Ok((Backend::Local { root, public_url, signing_key }, Arc::new(store)))
         }
     }
 }

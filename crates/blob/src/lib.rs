@@ -9,7 +9,8 @@
 //!
 //! # Local disk
 //! Objects are files under one root, named by their key; written beside their place, fsynced, then renamed or linked
-//! into it, so that an object is whole or absent after any crash. `object_store` keeps no attributes for local files
+//! into it, so that an object is whole or absent after any crash; what a killed process left beside its place is for
+//! [`BlobStore::sweep_unfinished`] to remove. `object_store` keeps no attributes for local files
 //! (its `LocalFileSystem` answers `NotImplemented`), so those of an object that has any stand in a sidecar
 //! `.meta/{key}.json`, which is written before the object and deleted after it: an object never lacks the attributes
 //! that it was put with, and a sidecar without an object means nothing. Objects without attributes (checkpoints) cost
@@ -25,6 +26,7 @@ mod retry;
 mod sign;
 mod sniff;
 mod store;
+mod unfinished;
 mod writer;
 
 pub use attributes::{ObjectAttributes, ObjectInfo, PutReceipt};

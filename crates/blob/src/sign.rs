@@ -252,7 +252,7 @@ impl BlobStore {
         method: &'static str,
         expires_at: Timestamp,
     ) -> SignedRequest {
-        let Backend::Local { public_url, signing_key } = &self.inner.backend;
+        let Backend::Local { public_url, signing_key, .. } = &self.inner.backend;
         terms.expires = expires_at.since(Timestamp::default()).as_secs().to_string().into();
         let signature = URL_SAFE_NO_PAD.encode(terms.signature(key.as_str(), signing_key));
         let mut url = blob_url(public_url, key);

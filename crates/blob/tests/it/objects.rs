@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -8,7 +9,7 @@ use windrow_blob::{
     BlobError, BlobErrorClass, BlobStore, ByteRange, InstallationSalt, ObjectAttributes, ObjectPrefix,
     OwnerHash, Prefix, SigningKey,
 };
-use windrow_core::OwnerId;
+use windrow_core::{Clock, OwnerId};
 
 use crate::{Fixture, SALT, fixture, key, settings};
 
@@ -243,4 +244,28 @@ async fn a_directory_belongs_to_one_installation() {
 
     fs::remove_dir_all(fixture.directory.path().join("objects")).unwrap();
     assert!(fixture.store.check().await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_killed_writer_left_is_swept_once_it_is_old() {
+    let fixture = fixture();
+    let attributes = ObjectAttributes::of_type("text/plain");
+    fixture.store.put(&key("whole"), "x".into(), &attributes).await.unwrap();
+    let mut writer = fixture.store.writer(&key("half"), &none(), None).await.unwrap();
+    writer.write("x".into()).await.unwrap();
+    // As a kill leaves it: nothing is cleaned up.
+    std::mem::forget(writer);
+    assert_eq!(files(&fixture).len(), 3);
+
+    // Files carry the machine's time, which the fixture's clock is brought up to.
+    let now = fs::metadata(&files(&fixture)[0]).unwrap().modified().unwrap();
+    let since = now.duration_since(std::time::UNIX_EPOCH).unwrap();
+    let ahead = i64::try_from(since.as_micros()).unwrap() - fixture.clock.now().as_micros();
+    fixture.clock.jump(ahead);
+    let day = Duration::from_secs(86_400);
+    assert_eq!(fixture.store.sweep_unfinished(day).await.unwrap(), 0);
+    fixture.clock.advance(day + Duration::from_secs(60));
+    assert_eq!(fixture.store.sweep_unfinished(day).await.unwrap(), 1);
+    assert_eq!(files(&fixture).len(), 2);
+    assert_eq!(fixture.store.get(&key("whole")).await.unwrap(), "x");
 }
