@@ -10,24 +10,26 @@ use crate::schema::LedgerKindSchema;
 /// What one call cost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LedgerRow {
-    #[schema(value_type = String, format = Uuid)]
-    pub call_id: CallId,
+    /// Absent on compute and storage.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub call_id: Option<CallId>,
     #[schema(value_type = String, format = Uuid)]
     pub job_id: JobId,
     pub run: i64,
     #[schema(value_type = LedgerKindSchema)]
     pub kind: LedgerKind,
-    /// `settled`; `unconfirmed` when no answer came and the worst case is booked.
+    /// `settled`; `unconfirmed` when no answer came and the worst case is booked; `correction` for a difference that
+    /// came to light later.
     pub state: String,
-    pub step: String,
-    pub model: String,
+    pub step: Option<String>,
+    pub model: Option<String>,
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub cached_tokens: u64,
     #[schema(value_type = String)]
     pub cost_usd: PicoUsd,
     /// The version of the price table that the cost was worked out with.
-    pub price_version: String,
+    pub price_version: Option<String>,
     pub duration_ms: Option<u64>,
     /// The provider's own id of the request.
     pub provider_request_id: Option<String>,

@@ -22,7 +22,7 @@ pub struct CreateUpload {
     /// Lower-case hex; checked at `complete` when it is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// What it is for: `upload`, `seed_data`, `reference` or `baseline`; decides the storage prefix. `upload` unless told.
+    /// What it is for: `upload`, `seed_data` or `baseline`; decides the storage prefix. `upload` unless told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
     /// The workload that will read it, whose size limit counts.

@@ -79,6 +79,13 @@ pub async fn by_hash(conn: &mut Conn, hash: &[u8; 32]) -> Result<Option<ApiKey>,
     fetch_optional!(conn, RawKey, sql, hash.as_slice())?.map(ApiKey::try_from).transpose()
 }
 
+/// The hour in which a key was used last.
+pub async fn last_used(conn: &mut Conn, id: ApiKeyId) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT last_used_at FROM api_keys WHERE id = $1";
+    let hour = fetch_optional!(conn, scalar Option<i64>, sql, id)?;
+    Ok(hour.flatten().map(Timestamp::from_micros))
+}
+
 /// All keys of an owner, newest first.
 pub async fn list(conn: &mut Conn, owner: OwnerId) -> Result<Vec<ApiKey>, StoreError> {
     let sql = "SELECT id, owner_id, name, hint, scopes, created_at, expires_at, last_used_at, revoked_at

@@ -2,7 +2,7 @@
 
 use windrow_core::{ErrorClass, JobId, JobSeq, OwnerId, RunNo, Timestamp};
 
-use crate::{Conn, StoreError, fetch_all, fetch_one};
+use crate::{Conn, StoreError, Tx, fetch_all, fetch_one, fetch_optional};
 
 /// Which dead letters.
 #[derive(Clone, Debug, Default)]
@@ -60,4 +60,15 @@ pub async fn count(conn: &mut Conn, filter: &DeadLetterFilter<'_>) -> Result<i64
     let sql = format!("SELECT count(*) {UNDECIDED}");
     let DeadLetterFilter { owner, workload, since, until } = *filter;
     fetch_one!(conn, scalar i64, sqlx::AssertSqlSafe(sql), owner, workload, since, until)
+}
+
+/// Whether this job is a dead letter that nobody has decided on; its row is locked until the commit.
+pub async fn waits(tx: &mut Tx, job: JobSeq) -> Result<bool, StoreError> {
+    let lock = tx.dialect().pick("", " FOR UPDATE OF j");
+    let sql = format!(
+        "SELECT j.seq FROM runs r JOIN jobs j ON j.seq = r.job_seq
+         WHERE j.seq = $1 AND r.dead_letter AND r.run > j.reopened_run AND j.discarded_at IS NULL
+           AND j.parent_seq IS NULL{lock}"
+    );
+    Ok(fetch_optional!(tx, scalar i64, sqlx::AssertSqlSafe(sql), job)?.is_some())
 }

@@ -4,7 +4,7 @@ use windrow_core::{
     BudgetId, ErrorClass, JobId, JobSeq, JobStatus, OwnerId, PicoUsd, Priority, RunNo, RunOutcome, Timestamp,
 };
 
-use crate::{Conn, ListOf, StoreError, fetch_all, fetch_optional, json_texts};
+use crate::{Conn, ListOf, StoreError, fetch_all, fetch_one, fetch_optional, json_texts};
 
 crate::row! {
     /// A job with all that its body shows.
@@ -49,9 +49,10 @@ crate::row! {
         pub done: Option<u64>,
         pub total: Option<u64>,
         pub progress_at: Option<Timestamp>,
-        /// Of the tree.
+        /// Of the tree; with its root only.
         pub cap: Option<PicoUsd>,
         pub reserved: Option<PicoUsd>,
+        pub spent: Option<PicoUsd>,
         pub output: Option<String>,
         /// Of the job and its descendants, up to the ledger's watermark.
         pub input_tokens: Option<u64>,
@@ -69,7 +70,9 @@ const SELECT: &str = "SELECT j.seq, j.id, j.owner_id, j.workload, j.spec, j.spec
     l.class, l.code, l.error, l.user_fault,
     (SELECT min(f.started_at) FROM runs f WHERE f.job_seq = j.seq) AS first_started_at,
     g.stage, g.done, g.total, g.at AS progress_at,
-    b.cap, CASE WHEN j.parent_seq IS NULL THEN b.reserved END AS reserved, o.output,
+    CASE WHEN j.parent_seq IS NULL THEN b.cap END AS cap,
+    CASE WHEN j.parent_seq IS NULL THEN b.reserved END AS reserved,
+    CASE WHEN j.parent_seq IS NULL THEN b.spent END AS spent, o.output,
     t.input_tokens, t.output_tokens, t.cached_tokens, t.cost
     FROM jobs j
     JOIN job_status s ON s.job_seq = j.seq
@@ -202,6 +205,13 @@ pub async fn root(conn: &mut Conn, job: JobSeq) -> Result<JobSeq, StoreError> {
     root.map(JobSeq).ok_or_else(|| StoreError::invariant("jobs", "parent_seq", job, "no root above it"))
 }
 
+/// The id of a job's root.
+pub async fn root_id(conn: &mut Conn, job: JobSeq) -> Result<JobId, StoreError> {
+    let root = root(conn, job).await?;
+    let (id,) = fetch_one!(conn, (uuid::Uuid,), "SELECT id FROM jobs WHERE seq = $1", root)?;
+    Ok(JobId(id))
+}
+
 /// Jobs that a request submitted, oldest first, at most `limit`; of all owners when `owner` is none. `ids` bounds the
 /// search to job ids made around the request's own time, when that is known.
 pub async fn of_request(
@@ -217,6 +227,25 @@ pub async fn of_request(
     );
     let (from, to) = (ids.map(|(from, _)| from), ids.map(|(_, to)| to));
     fetch_all!(conn, JobRow, sqlx::AssertSqlSafe(sql), request_id, owner, from, to, limit)
+}
+
+crate::row! {
+    /// The job that an owner's idempotency key made.
+    pub struct Keyed {
+        pub key: String,
+        pub id: JobId,
+        pub request_hash: Vec<u8>,
+    }
+}
+
+/// Which of an owner's idempotency keys were used, and for what.
+pub async fn of_keys(conn: &mut Conn, owner: OwnerId, keys: &[&str]) -> Result<Vec<Keyed>, StoreError> {
+    let listed = conn.dialect().member("idempotency_key", "$2", ListOf::Text);
+    let sql = format!(
+        "SELECT idempotency_key AS key, id, request_hash FROM jobs
+         WHERE owner_id = $1 AND idempotency_key IS NOT NULL AND {listed}"
+    );
+    fetch_all!(conn, Keyed, sqlx::AssertSqlSafe(sql), owner, json_texts(keys.iter().copied()))
 }
 
 /// When each workload last completed a job, as far as jobs are kept.

@@ -1,6 +1,6 @@
 //! The ledger as people look at it, and its sums.
 
-use windrow_core::{CallId, JobId, JobSeq, LedgerKind, OwnerId, PicoUsd, RunNo, Timestamp};
+use windrow_core::{BudgetId, CallId, JobId, JobSeq, LedgerKind, OwnerId, PicoUsd, RunNo, Timestamp};
 
 use crate::{Conn, Dialect, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional};
 
@@ -54,6 +54,7 @@ crate::row! {
     /// A call that left and was never answered.
     pub struct Unconfirmed {
         pub id: CallId,
+        pub budget_id: BudgetId,
         pub job_id: JobId,
         pub job_seq: JobSeq,
         pub owner_id: OwnerId,
@@ -216,7 +217,7 @@ pub async fn delete_orphans(tx: &mut Tx, limit: u32) -> Result<u64, StoreError> 
 }
 
 const UNCONFIRMED: &str =
-    "SELECT c.id, j.id AS job_id, c.job_seq, j.owner_id, c.run, l.model, l.step, c.worst, c.reserved_at
+    "SELECT c.id, c.budget_id, j.id AS job_id, c.job_seq, j.owner_id, c.run, l.model, l.step, c.worst, c.reserved_at
     FROM calls c JOIN jobs j ON j.seq = c.job_seq
     LEFT JOIN ledger l ON l.call_id = c.id AND l.entry = 'unconfirmed'
     WHERE c.state = 'unconfirmed'";

@@ -108,18 +108,18 @@ fn bodies_around_a_job() {
     };
     insta::assert_json_snapshot!("an_event", event);
     let row = LedgerRow {
-        call_id: id(),
+        call_id: Some(id()),
         job_id: id(),
         run: 1,
         kind: LedgerKind::Model,
         state: "settled".to_owned(),
-        step: "outline".to_owned(),
-        model: "offline".to_owned(),
+        step: Some("outline".to_owned()),
+        model: Some("offline".to_owned()),
         input_tokens: 10,
         output_tokens: 20,
         cached_tokens: 0,
         cost_usd: PicoUsd::from_pico(125_000_000),
-        price_version: "2026-11-01".to_owned(),
+        price_version: Some("2026-11-01".to_owned()),
         duration_ms: Some(12),
         provider_request_id: None,
         at: at(),

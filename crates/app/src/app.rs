@@ -1,0 +1,91 @@
+//! The state that all use cases share.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use jsonschema::Validator;
+use windrow_auth::Authenticator;
+use windrow_blob::{BlobStore, InstallationSalt, OwnerHash};
+use windrow_core::{OwnerId, SharedClock, Timestamp};
+use windrow_engine::WorkloadRegistry;
+use windrow_models::Models;
+use windrow_store::{Conn, Db, MigrationSet, Tx};
+
+use crate::watch::Watchers;
+use crate::{AppError, AppSettings};
+
+/// All that the use cases stand on. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<AppInner>);
+
+/// What an [`App`] is made of.
+pub struct AppParts {
+    pub db: Db,
+    /// The platform's and the workloads', for readiness.
+    pub migrations: Vec<MigrationSet>,
+    pub blob: BlobStore,
+    pub salt: InstallationSalt,
+    pub authenticator: Authenticator,
+    pub models: Arc<Models>,
+    pub workloads: WorkloadRegistry,
+    pub clock: SharedClock,
+    pub settings: AppSettings,
+}
+
+/// The parts, and what is worked out from them once.
+pub struct AppInner {
+    pub parts: AppParts,
+    pub(crate) validators: BTreeMap<String, Validator>,
+    pub(crate) watchers: Watchers,
+}
+
+/// A workload that can't be served.
+#[derive(Debug, thiserror::Error)]
+#[error("the spec schema of the workload {workload} is no JSON Schema: {problem}")]
+pub struct BuildError {
+    pub workload: String,
+    pub problem: String,
+}
+
+impl App {
+    /// # Errors
+    /// When a workload's spec schema is not a JSON Schema.
+    pub fn new(parts: AppParts) -> Result<Self, BuildError> {
+        let mut validators = BTreeMap::new();
+        for name in parts.workloads.names() {
+            let Some(workload) = parts.workloads.get(name) else { continue };
+            let validator = jsonschema::validator_for(&workload.spec_schema())
+                .map_err(|error| BuildError { workload: name.to_owned(), problem: error.to_string() })?;
+            validators.insert(name.to_owned(), validator);
+        }
+        let watchers = Watchers::new(parts.db.clone());
+        Ok(Self(Arc::new(AppInner { parts, validators, watchers })))
+    }
+}
+
+impl Deref for App {
+    type Target = AppInner;
+
+    fn deref(&self) -> &AppInner {
+        &self.0
+    }
+}
+
+impl AppInner {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    pub(crate) async fn read(&self) -> Result<Conn, AppError> {
+        Ok(self.parts.db.read().await?)
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Tx, AppError> {
+        Ok(self.parts.db.begin().await?)
+    }
+
+    pub(crate) fn owner_hash(&self, owner: OwnerId) -> OwnerHash {
+        OwnerHash::new(owner, &self.parts.salt)
+    }
+}

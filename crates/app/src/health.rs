@@ -1,0 +1,54 @@
+//! Is it ready.
+
+use windrow_api_types::{Check, CheckState, Health, Ready, WorkloadHealth};
+use windrow_store::{jobs, migrate};
+
+use crate::App;
+
+impl App {
+    /// The process is alive: this touches nothing.
+    pub fn health(&self) -> Health {
+        Health { status: "ok".to_owned(), version: self.parts.settings.version.clone() }
+    }
+
+    /// Looks at all that the process needs. What it found is in the answer; nothing is an error.
+    pub async fn ready(&self) -> Ready {
+        let database = self.parts.db.ping().await.map_err(|error| error.to_string());
+        let reachable = database.is_ok();
+        let migrations = if reachable {
+            migrate::check(&self.parts.db, &self.parts.migrations).await.map_err(|error| error.to_string())
+        } else {
+            Err("unknown while the database can't be reached".to_owned())
+        };
+        let storage = self.parts.blob.check().await.map_err(|error| error.to_string());
+        // in this mode the queue is the database's
+        let queue = if reachable { Ok(()) } else { Err("the database is the queue".to_owned()) };
+        let checks: Vec<Check> =
+            [("database", database), ("migrations", migrations), ("storage", storage), ("queue", queue)]
+                .into_iter()
+                .map(|(name, result)| Check {
+                    name: name.to_owned(),
+                    state: if result.is_ok() { CheckState::Ok } else { CheckState::Failed },
+                    detail: result.err(),
+                })
+                .collect();
+        let ready = checks.iter().all(|check| check.state == CheckState::Ok);
+        let version = self.parts.settings.version.clone();
+        Ready { ready, version, checks, workloads: self.last_successes(ready).await }
+    }
+
+    async fn last_successes(&self, ready: bool) -> Vec<WorkloadHealth> {
+        let names: Vec<&str> = self.parts.workloads.names().collect();
+        let found = match self.parts.db.read().await {
+            Ok(mut conn) if ready => jobs::last_successes(&mut conn, &names).await.unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        names
+            .into_iter()
+            .map(|name| WorkloadHealth {
+                workload: name.to_owned(),
+                last_success_at: found.iter().find(|(workload, _)| workload == name).map(|(_, at)| *at),
+            })
+            .collect()
+    }
+}

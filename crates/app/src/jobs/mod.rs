@@ -1,0 +1,14 @@
+//! Jobs: submitting, looking, deciding.
+
+mod act;
+mod approve;
+mod batch;
+mod canonical;
+mod dead_letters;
+mod look;
+mod submit;
+mod validate;
+pub(crate) mod view;
+
+pub(crate) use look::own_head;
+pub use submit::SubmitReply;

@@ -1,0 +1,130 @@
+//! Submit: login, then the key, then validation, then pinning, then one transaction.
+
+use serde_json::Value;
+use windrow_api_types::{Job, SubmitJob};
+use windrow_core::{FieldError, JobId, PicoUsd, Timestamp};
+use windrow_engine::{PrepareError, SubmitContext};
+use windrow_store::hot::{NewBudget, NewJob, Submitted};
+use windrow_store::{Conn, jobs};
+
+use super::{canonical, validate};
+use crate::{Actor, App, AppError};
+
+/// The job of a submit, and whether an earlier request with the same key had made it.
+#[derive(Clone, Debug)]
+pub struct SubmitReply {
+    pub job: Job,
+    pub reused: bool,
+}
+
+/// A request that passed all checks.
+pub(super) struct Prepared {
+    pub(super) new: NewJob,
+}
+
+impl App {
+    /// Submits one job; `key` is the request's `Idempotency-Key`. Returns once the job is on disk.
+    ///
+    /// # Errors
+    /// [`AppError::IdempotencyConflict`] when the key stands for another request; what is wrong with the request.
+    pub async fn submit_job(
+        &self,
+        actor: &Actor,
+        request: SubmitJob,
+        key: Option<&str>,
+    ) -> Result<SubmitReply, AppError> {
+        actor.may_write()?;
+        let key = match (key, request.idempotency_key.as_deref()) {
+            (Some(header), Some(body)) if header != body => {
+                return Err(AppError::invalid("/idempotency_key", "differs from the header Idempotency-Key"));
+            }
+            (header, body) => header.or(body).map(str::to_owned),
+        };
+        if key.as_deref().is_some_and(|key| !validate::is_key(key)) {
+            return Err(AppError::BadIdempotencyKey);
+        }
+        let idempotency = key.map(|key| (key, canonical::request_hash(&request)));
+        if let Some((key, hash)) = &idempotency {
+            let used = jobs::of_keys(&mut self.read().await?, actor.owner(), &[key.as_str()]).await?;
+            if let Some(used) = used.first() {
+                return self.replay(actor, used.id, used.request_hash == hash).await;
+            }
+        }
+        validate::check(self, &request)?;
+        let mut conn = self.read().await?;
+        let prepared = self.prepare(&mut conn, actor, request, idempotency).await?;
+        drop(conn);
+        let submitted = self.submit_new(vec![prepared.new]).await?;
+        match submitted.first().copied() {
+            Some(Submitted::Created { id, .. }) => {
+                Ok(SubmitReply { job: self.job_body(actor.owner(), id).await?, reused: false })
+            }
+            Some(Submitted::Reused { id, .. }) => self.replay(actor, id, true).await,
+            Some(Submitted::Conflict { id, .. }) => self.replay(actor, id, false).await,
+            None => unreachable!("a submit answers each of its items"),
+        }
+    }
+
+    async fn replay(&self, actor: &Actor, job: JobId, same: bool) -> Result<SubmitReply, AppError> {
+        if !same {
+            return Err(AppError::IdempotencyConflict { job });
+        }
+        Ok(SubmitReply { job: self.job_body(actor.owner(), job).await?, reused: true })
+    }
+
+    /// Has the workload check and pin the spec.
+    pub(super) async fn prepare(
+        &self,
+        conn: &mut Conn,
+        actor: &Actor,
+        request: SubmitJob,
+        idempotency: Option<(String, [u8; 32])>,
+    ) -> Result<Prepared, AppError> {
+        let workload = self.parts.workloads.get(&request.workload);
+        let workload = workload.ok_or_else(|| AppError::UnknownWorkload {
+            name: request.workload.clone(),
+            known: self.parts.workloads.names().collect::<Vec<_>>().join(", "),
+        })?;
+        let now = self.now();
+        let id = JobId::new(&*self.parts.clock);
+        let budget = request.budget_usd.or(self.parts.settings.default_budget);
+        let (models, blob) = (&self.parts.models, &self.parts.blob);
+        let context = SubmitContext { owner: actor.owner(), job: id, now, budget, models, blob };
+        let spec = workload.prepare(conn, &context, request.spec.clone()).await.map_err(refused)?;
+        Ok(Prepared { new: new_job(actor, request, &spec, id, budget, idempotency, now) })
+    }
+}
+
+fn refused(error: PrepareError) -> AppError {
+    let under_spec = |fault: FieldError| FieldError { pointer: format!("/spec{}", fault.pointer), ..fault };
+    match error {
+        PrepareError::Invalid(faults) => AppError::InvalidSpec(faults.into_iter().map(under_spec).collect()),
+        PrepareError::Store(error) => error.into(),
+    }
+}
+
+fn new_job(
+    actor: &Actor,
+    request: SubmitJob,
+    spec: &Value,
+    id: JobId,
+    budget: Option<PicoUsd>,
+    idempotency: Option<(String, [u8; 32])>,
+    now: Timestamp,
+) -> NewJob {
+    NewJob {
+        id,
+        owner: actor.owner(),
+        workload: request.workload,
+        spec: spec.to_string(),
+        spec_version: i64::from(request.schema_version.unwrap_or(windrow_api_types::SCHEMA_VERSION)),
+        priority: request.priority.unwrap_or_default(),
+        run_at: request.run_at.unwrap_or(now),
+        budget: budget.map(|cap| NewBudget { cap, parent: None }),
+        idempotency,
+        request_id: actor.request_id.clone(),
+        trace_id: actor.trace_id.clone(),
+        webhook_url: request.webhook_url,
+        needs_approval: false,
+    }
+}

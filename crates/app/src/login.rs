@@ -1,0 +1,115 @@
+//! From a credential to an actor.
+
+use async_trait::async_trait;
+use windrow_auth::{ApiKeyLookup, ApiKeyRecord, AuthError, Identity, LookupFailed, Principal};
+use windrow_core::{ApiKeyId, Timestamp, UserStatus};
+use windrow_store::users::User;
+use windrow_store::{Db, StoreError, api_keys, users};
+
+use crate::{Actor, App, AppError, Login};
+
+const HOUR: i64 = 3_600_000_000;
+/// The longest subject that a user may have, in bytes.
+const MAX_SUB: usize = 255;
+
+/// Looks API keys up in the database, for the authenticator.
+#[derive(Debug)]
+pub struct StoredKeys(pub Db);
+
+#[async_trait]
+impl ApiKeyLookup for StoredKeys {
+    async fn find(&self, sha256: &[u8; 32]) -> Result<Option<ApiKeyRecord>, LookupFailed> {
+        let failed = |error: StoreError| LookupFailed(error.to_string());
+        let mut conn = self.0.read().await.map_err(failed)?;
+        let key = api_keys::by_hash(&mut conn, sha256).await.map_err(failed)?;
+        Ok(key.map(|key| ApiKeyRecord {
+            id: key.id,
+            owner: key.owner,
+            scopes: key.scopes,
+            expires_at: key.expires_at,
+            revoked: key.revoked_at.is_some(),
+        }))
+    }
+}
+
+impl App {
+    /// Lets in whoever an `Authorization` header proves. Role and status are read from the database, on every request.
+    ///
+    /// # Errors
+    /// [`AppError::Unauthenticated`], [`AppError::UserDisabled`].
+    pub async fn authenticate(
+        &self,
+        authorization: Option<&str>,
+        request_id: Option<String>,
+    ) -> Result<Actor, AppError> {
+        let Principal { identity, login, scopes } =
+            self.parts.authenticator.authenticate(authorization).await?;
+        let login = match (login, scopes) {
+            (windrow_auth::Login::ApiKey(id), scopes) => {
+                self.touch(id).await?;
+                Login::ApiKey { scopes: scopes.unwrap_or_default() }
+            }
+            (windrow_auth::Login::Token, _) => Login::Token,
+            (windrow_auth::Login::DefaultOwner, _) => Login::DefaultOwner,
+        };
+        let user = match identity {
+            Identity::Subject(sub) => self.user(&sub).await?,
+            Identity::Owner(id) => {
+                let found = users::by_id(&mut self.read().await?, id).await?;
+                found.ok_or(AppError::Unauthenticated(AuthError::UnknownApiKey))?
+            }
+        };
+        let_in(user, login, request_id)
+    }
+
+    /// The actor for a subject that is believed because it sits at the machine: the command line without a server.
+    ///
+    /// # Errors
+    /// [`AppError::UserDisabled`].
+    pub async fn local_actor(&self, sub: &str) -> Result<Actor, AppError> {
+        let_in(self.user(sub).await?, Login::DefaultOwner, None)
+    }
+
+    /// The user with this subject; a first-seen one becomes an active consumer.
+    async fn user(&self, sub: &str) -> Result<User, AppError> {
+        check_sub(sub).map_err(|_| {
+            AuthError::Malformed("its subject must have 1 to 255 bytes and no control characters")
+        })?;
+        if let Some(user) = users::by_sub(&mut self.read().await?, sub).await? {
+            return Ok(user);
+        }
+        let mut tx = self.begin().await?;
+        let user = users::ensure(&mut tx, sub, self.now()).await?;
+        tx.commit().await?;
+        Ok(user)
+    }
+
+    /// Notes that a key is in use: to the hour, so that most requests write nothing.
+    async fn touch(&self, id: ApiKeyId) -> Result<(), AppError> {
+        let now = self.now().as_micros();
+        let hour = Timestamp::from_micros(now - now.rem_euclid(HOUR));
+        let known = api_keys::last_used(&mut self.read().await?, id).await?;
+        if known.is_none_or(|used| used < hour) {
+            let mut tx = self.begin().await?;
+            api_keys::touch(&mut tx, id, hour).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether somebody may be called so.
+pub(crate) fn check_sub(sub: &str) -> Result<(), AppError> {
+    if sub.is_empty() || sub.len() > MAX_SUB || sub.chars().any(char::is_control) {
+        let message = format!("a subject must have 1 to {MAX_SUB} bytes and no control characters");
+        return Err(AppError::invalid("/sub", message));
+    }
+    Ok(())
+}
+
+fn let_in(user: User, login: Login, request_id: Option<String>) -> Result<Actor, AppError> {
+    match user.status {
+        UserStatus::Active => Ok(Actor { user, login, request_id, trace_id: None }),
+        UserStatus::Disabled => Err(AppError::UserDisabled(user.sub)),
+    }
+}

@@ -1,0 +1,68 @@
+//! What of the configuration the use cases need.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use windrow_config::Config;
+use windrow_core::PicoUsd;
+
+/// Limits and lifetimes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppSettings {
+    /// Of this program.
+    pub version: String,
+    /// How long an upload link works.
+    pub upload_link: Duration,
+    /// How long after its link's end an upload may still be completed: a slow PUT that began in time is not lost.
+    pub complete_grace: Duration,
+    /// How long a download link works.
+    pub download_link: Duration,
+    /// The largest upload in bytes, where the workload says nothing.
+    pub upload_max: u64,
+    /// By workload, where the configuration says something.
+    pub upload_max_by_workload: BTreeMap<String, u64>,
+    /// The most jobs of one batch.
+    pub batch_max: usize,
+    /// What a job may cost when its submit names no budget.
+    pub default_budget: Option<PicoUsd>,
+    /// How long objects of dead uploads are kept.
+    pub dead_uploads: Duration,
+    /// How long ledger rows are kept.
+    pub ledger: Duration,
+}
+
+impl Default for AppSettings {
+    fn default() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            upload_link: Duration::from_secs(15 * 60),
+            complete_grace: Duration::from_secs(15 * 60),
+            download_link: Duration::from_secs(45 * 60),
+            upload_max: 100 * 1024 * 1024,
+            upload_max_by_workload: BTreeMap::new(),
+            batch_max: 10_000,
+            default_budget: None,
+            dead_uploads: Duration::from_secs(24 * 3600),
+            ledger: Duration::from_secs(90 * 24 * 3600),
+        }
+    }
+}
+
+impl AppSettings {
+    pub fn of(config: &Config) -> Self {
+        let by_workload = |(name, section): (&String, &windrow_config::WorkloadSection)| {
+            section.upload_max.map(|max| (name.clone(), max))
+        };
+        Self {
+            upload_link: config.storage.upload_link_ttl,
+            download_link: config.storage.download_link_ttl,
+            upload_max: config.limits.upload_max,
+            upload_max_by_workload: config.workloads.iter().filter_map(by_workload).collect(),
+            batch_max: usize::try_from(config.limits.batch_max).unwrap_or(usize::MAX),
+            default_budget: config.models.default_budget_usd,
+            dead_uploads: config.retention.dead_uploads,
+            ledger: config.retention.ledger,
+            ..Self::default()
+        }
+    }
+}
