@@ -5,10 +5,14 @@
 //!
 //! A missing server fails the test with the command that installs it: a test that skips itself proves nothing.
 
+#[cfg(feature = "app")]
+pub mod app;
 mod cluster;
 mod database;
 mod python;
 
+#[cfg(feature = "app")]
+pub use app::{Echo, TestApp};
 pub use cluster::{Cluster, ClusterError};
 pub use database::{Dialect, TestDb, for_both};
 pub use python::{SmallModel, python};

@@ -100,6 +100,7 @@ fn refused(error: PrepareError) -> AppError {
     match error {
         PrepareError::Invalid(faults) => AppError::InvalidSpec(faults.into_iter().map(under_spec).collect()),
         PrepareError::Store(error) => error.into(),
+        PrepareError::Blob(error) => error.into(),
     }
 }
 

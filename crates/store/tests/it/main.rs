@@ -1,4 +1,5 @@
 //! The store against both databases.
+#![allow(clippy::unwrap_used, reason = "the bodies of `on_both!` tests are functions of their own")]
 
 mod base;
 mod cold;
