@@ -84,11 +84,45 @@ impl Conn {
 pub struct Tx {
     conn: Conn,
     savepoints: usize,
+    notes: Notes,
+}
+
+/// What others should hear of once a transaction is committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Notes {
+    /// Jobs may be claimed that could not before.
+    pub work: bool,
+    /// Runs were asked to stop.
+    pub cancel: bool,
+    /// Children of some parent are to be stopped: [`crate::hot::stop_children`].
+    pub stopping: bool,
+}
+
+impl Notes {
+    /// Takes what the other says too.
+    pub fn add(&mut self, other: Self) {
+        self.work |= other.work;
+        self.cancel |= other.cancel;
+        self.stopping |= other.stopping;
+    }
+
+    pub const fn is_empty(self) -> bool {
+        !(self.work || self.cancel || self.stopping)
+    }
 }
 
 impl Tx {
     pub(crate) fn new(link: Link, faults: Option<SharedFaultHook>) -> Self {
-        Self { conn: Conn::new(link, faults), savepoints: 0 }
+        Self { conn: Conn::new(link, faults), savepoints: 0, notes: Notes::default() }
+    }
+
+    /// What is to be told after the commit; a part that was rolled back may have left a word too many.
+    pub const fn notes(&self) -> Notes {
+        self.notes
+    }
+
+    pub(crate) fn note(&mut self, notes: Notes) {
+        self.notes.add(notes);
     }
 
     /// Returns once the commit is on disk. An error of the kind [`StoreError::UnknownOutcome`] leaves open whether it

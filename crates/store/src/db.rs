@@ -51,8 +51,18 @@ pub struct Db {
 
 #[derive(Clone, Debug)]
 enum Pools {
-    Sqlite { writer: SqlitePool, readers: SqlitePool },
-    Postgres { writers: PgPool, readers: PgPool, schema: Option<String>, listen: Box<PgConnectOptions> },
+    Sqlite {
+        writer: SqlitePool,
+        readers: SqlitePool,
+        aside: SqlitePool,
+    },
+    Postgres {
+        writers: PgPool,
+        readers: PgPool,
+        aside: PgPool,
+        schema: Option<String>,
+        listen: Box<PgConnectOptions>,
+    },
 }
 
 impl Db {
@@ -168,6 +178,16 @@ impl Db {
         Ok(Conn::new(link, None))
     }
 
+    /// A connection that neither jobs nor readers use: for beats and NOTIFY on PostgreSQL, for checkpoints of the log on
+    /// SQLite.
+    pub async fn aside(&self) -> Result<Conn, StoreError> {
+        let link = match &self.pools {
+            Pools::Sqlite { aside, .. } => Link::Sqlite(sql("acquire", aside.acquire().await)?),
+            Pools::Postgres { aside, .. } => Link::Postgres(sql("acquire", aside.acquire().await)?),
+        };
+        Ok(Conn::new(link, None))
+    }
+
     /// A PostgreSQL connection outside the pool, on the LISTEN URL: for LISTEN, NOTIFY and beats. None on SQLite.
     pub async fn listener(&self) -> Result<Option<sqlx::postgres::PgListener>, StoreError> {
         match &self.pools {
@@ -194,11 +214,13 @@ impl Db {
     /// Closes all connections; SQLite folds its log into the file.
     pub async fn close(&self) {
         match &self.pools {
-            Pools::Sqlite { writer, readers } => {
+            Pools::Sqlite { writer, readers, aside } => {
+                aside.close().await;
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres { writers, readers, .. } => {
+            Pools::Postgres { writers, readers, aside, .. } => {
+                aside.close().await;
                 readers.close().await;
                 writers.close().await;
             }
@@ -239,8 +261,13 @@ async fn open_sqlite(url: &str, options: &DbOptions) -> Result<Pools, StoreError
         .test_before_acquire(false)
         .idle_timeout(Duration::from_secs(60))
         .acquire_timeout(options.acquire_timeout)
-        .connect_lazy_with(base.pragma("query_only", "on"));
-    Ok(Pools::Sqlite { writer, readers })
+        .connect_lazy_with(base.clone().pragma("query_only", "on"));
+    let aside = SqlitePoolOptions::new()
+        .max_connections(1)
+        .test_before_acquire(false)
+        .acquire_timeout(options.acquire_timeout)
+        .connect_lazy_with(base.busy_timeout(Duration::ZERO));
+    Ok(Pools::Sqlite { writer, readers, aside })
 }
 
 async fn open_postgres(url: &str, options: &DbOptions) -> Result<Pools, StoreError> {
@@ -254,8 +281,9 @@ async fn open_postgres(url: &str, options: &DbOptions) -> Result<Pools, StoreErr
     };
     let writers = pool().test_before_acquire(false).connect_with(base.clone().options(WRITER_PLANS)).await;
     let writers = sql("connect", writers)?;
-    let readers = pool().connect_lazy_with(base);
-    Ok(Pools::Postgres { writers, readers, schema, listen: Box::new(listen) })
+    let readers = pool().connect_lazy_with(base.clone());
+    let aside = pool().max_connections(2).connect_lazy_with(base);
+    Ok(Pools::Postgres { writers, readers, aside, schema, listen: Box::new(listen) })
 }
 
 /// What writes knows its rows by their keys. Hot tables go from empty to full and back between two runs of ANALYZE, so

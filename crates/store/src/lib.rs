@@ -24,14 +24,16 @@ pub mod migrate;
 pub mod objects;
 pub mod runs;
 pub mod sql;
+pub mod store;
 pub mod uploads;
 pub mod users;
 
-pub use conn::{Arm, Conn, Tx};
+pub use conn::{Arm, Conn, Notes, Tx};
 pub use db::{Db, DbOptions};
 pub use dialect::{Col, Dialect, ListOf, Sql, json_ints, json_rows, json_texts, json_uuids};
 pub use error::{Fault, StoreError};
 pub use migrate::{MigrationError, MigrationSet};
+pub use store::{Store, StoreOptions, UnitFuture, Wakes};
 
 /// For the macros, and for workloads' own row types.
 pub use sqlx;

@@ -10,7 +10,7 @@ use super::end::{
 };
 use super::jobs::{Head, Hold, heads, last_runs, statuses};
 use super::line::{Place, dequeue};
-use crate::{ListOf, Sql, StoreError, Tx, execute, fetch_all, fetch_optional, json_ints};
+use crate::{ListOf, Notes, Sql, StoreError, Tx, execute, fetch_all, fetch_optional, json_ints};
 
 /// What became of a request to cancel.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,6 +63,7 @@ async fn flag(tx: &mut Tx, jobs: impl IntoIterator<Item = JobSeq>, now: Timestam
         format!("UPDATE jobs SET cancel_requested_at = $2 WHERE cancel_requested_at IS NULL AND {member}")
     });
     let list = json_ints(jobs.into_iter().map(|seq| seq.0));
+    tx.note(Notes { cancel: true, ..Notes::default() });
     execute!(tx, FLAG.of(tx.dialect()), list, now).map(drop)
 }
 

@@ -4,7 +4,7 @@ use windrow_core::{JobId, JobSeq, JobStatus, PicoUsd, Priority, Timestamp};
 
 use super::{Fenced, RunRef};
 use crate::fault::Guard;
-use crate::{Col, Sql, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, json_rows};
+use crate::{Col, Notes, Sql, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, json_rows};
 
 /// A child to be made. Owner, budget, trace and request id are its parent's; it is queued at once.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,6 +63,7 @@ pub async fn add_children(
     let seqs: Vec<(i64,)> = inserted.iter().map(|seq| (*seq,)).collect();
     if !seqs.is_empty() {
         execute!(tx, QUEUE.of(tx.dialect()), json_rows(&seqs))?;
+        tx.note(Notes { work: true, ..Notes::default() });
     }
     Ok(Added::Added(inserted.len() as u64))
 }

@@ -3,7 +3,7 @@
 use windrow_core::{JobSeq, OwnerId, Priority, RunNo, Timestamp};
 
 use super::jobs::{Head, LastRun};
-use crate::{Col, Sql, StoreError, Tx, execute, fetch_all, json_rows};
+use crate::{Col, Notes, Sql, StoreError, Tx, execute, fetch_all, json_rows};
 
 /// A job's place in line for its next run.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -83,6 +83,7 @@ pub(super) async fn enqueue(tx: &mut Tx, places: &[Place], now: Timestamp) -> Re
     let (due, later): (Vec<Row<'_>>, Vec<Row<'_>>) =
         places.iter().map(row).partition(|(_, _, _, run_at, ..)| *run_at <= now.as_micros());
     if !due.is_empty() {
+        tx.note(Notes { work: true, ..Notes::default() });
         execute!(tx, READY.of(tx.dialect()), json_rows(&due))?;
     }
     if !later.is_empty() {

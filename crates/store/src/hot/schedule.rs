@@ -3,7 +3,7 @@
 use windrow_core::Timestamp;
 
 use super::CHUNK;
-use crate::{Arm, Dialect, StoreError, Tx, execute, fetch_one};
+use crate::{Arm, Dialect, Notes, StoreError, Tx, execute, fetch_one};
 
 /// What one move did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +35,7 @@ pub async fn schedule_due(tx: &mut Tx, now: Timestamp) -> Result<Due, StoreError
         }
         Dialect::Sqlite => move_sqlite(tx, now).await?,
     };
+    tx.note(Notes { work: moved > 0, ..Notes::default() });
     let sql = "SELECT (SELECT run_at FROM scheduled ORDER BY run_at, job_seq LIMIT 1)";
     let next = fetch_one!(tx, scalar Option<i64>, sql)?.map(Timestamp::from_micros);
     Ok(Due { moved, next })

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, PicoUsd, Priority, Timestamp};
 
-use crate::{Arm, Col, Dialect, Sql, StoreError, Tx, execute, fetch_all, json_rows};
+use crate::{Arm, Col, Dialect, Notes, Sql, StoreError, Tx, execute, fetch_all, json_rows};
 
 /// A job that a user submits. Children are made by [`super::add_children`].
 #[derive(Clone, Debug)]
@@ -75,6 +75,7 @@ pub async fn submit(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<Vec
         Dialect::Postgres => insert_postgres(tx, batch, now).await?,
         Dialect::Sqlite => insert_sqlite(tx, batch, now).await?,
     };
+    tx.note(Notes { work: !created.is_empty(), ..Notes::default() });
     let created: HashMap<JobId, JobSeq> = created.into_iter().map(|row| (row.id, row.seq)).collect();
     let mut existing = existing(tx, batch, &created).await?;
     let mut made: HashMap<JobId, JobSeq> = created.clone();

@@ -5,8 +5,9 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use uuid::Uuid;
-use windrow_core::{Timestamp, WorkerId};
+use windrow_core::{JobSeq, RunNo, Timestamp, WorkerId};
 
+use super::RunRef;
 use crate::fault::Guard;
 use crate::{Conn, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional};
 
@@ -101,6 +102,13 @@ pub async fn installation(tx: &mut Tx, new_installation: Uuid) -> Result<Uuid, S
         "INSERT INTO installation (one, id, boot_epoch) VALUES (1, $1, 0) ON CONFLICT (one) DO NOTHING";
     execute!(tx, ensure, new_installation)?;
     fetch_one!(tx, scalar Uuid, find)
+}
+
+/// The runs that a worker holds.
+pub async fn held_runs(conn: &mut Conn, worker: WorkerId) -> Result<Vec<RunRef>, StoreError> {
+    let sql = "SELECT job_seq, run FROM running WHERE worker_id = $1 ORDER BY job_seq";
+    let rows = fetch_all!(conn, (i64, i64), sql, worker)?;
+    Ok(rows.into_iter().map(|(job, run)| RunRef { job: JobSeq(job), run: RunNo(run) }).collect())
 }
 
 /// What a rescuer has seen of counters that a living holder raises (workers' beats, leases' renewals), by its own

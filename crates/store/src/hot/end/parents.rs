@@ -3,7 +3,7 @@
 use windrow_core::{JobError, JobSeq, RunOutcome};
 
 use super::unrun::Unrun;
-use crate::{Col, ListOf, Sql, StoreError, Tx, execute, fetch_all, json_ints, json_rows};
+use crate::{Col, ListOf, Notes, Sql, StoreError, Tx, execute, fetch_all, json_ints, json_rows};
 
 crate::row! {
     /// A row of `parents`, locked.
@@ -104,6 +104,8 @@ pub(in crate::hot) async fn write_parents(tx: &mut Tx, rows: &[&ParentRow]) -> R
     if rows.is_empty() {
         return Ok(());
     }
+    let stopping = rows.iter().any(|row| row.stopping.is_some() && !row.stop_done);
+    tx.note(Notes { stopping, ..Notes::default() });
     let values: Vec<_> = rows
         .iter()
         .map(|p| (p.job_seq.0, p.open, p.held, p.dead, &p.stopping, p.stop_after, p.stop_done))
