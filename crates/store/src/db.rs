@@ -85,7 +85,7 @@ impl Db {
     pub fn reconnect(&self, max_connections: u32) -> Self {
         let pools = match &self.pools {
             Pools::Sqlite { .. } => self.pools.clone(),
-            Pools::Postgres { writers, readers, schema, listen } => {
+            Pools::Postgres { writers, readers, aside, schema, listen } => {
                 let pool = |shared: &PgPool| {
                     PgPoolOptions::new()
                         .max_connections(max_connections)
@@ -95,6 +95,7 @@ impl Db {
                 Pools::Postgres {
                     writers: pool(writers),
                     readers: pool(readers),
+                    aside: pool(aside),
                     schema: schema.clone(),
                     listen: listen.clone(),
                 }
