@@ -11,7 +11,7 @@ use uuid::Uuid;
 use windrow_core::{ErrorClass, JobError, JobId, PicoUsd, Timestamp};
 
 pub(crate) use part::Section;
-pub use part::{Part, PartBuilder, PartHeader, PartLine, PartReader};
+pub use part::{Part, PartBuilder, PartHeader, PartLine, PartReader, record_lines};
 pub use raw::RawRecord;
 pub(crate) use raw::Text;
 

@@ -159,6 +159,19 @@ fn append_line<T: Serialize>(lines: &mut Vec<u8>, index: u64, value: &T) -> Resu
     Ok(())
 }
 
+/// The lines of a part's records, as they stand: what a partial download of the dataset copies.
+///
+/// # Errors
+/// When the part has no valid header or is shorter than that says.
+pub fn record_lines(part: &[u8]) -> Result<&[u8], RecordError> {
+    let header = PartReader::open(part)?.header;
+    let start = memchr::memchr(b'\n', part).map_or(part.len(), |end| end + 1);
+    usize::try_from(header.records_bytes)
+        .ok()
+        .and_then(|length| part[start..].get(..length))
+        .ok_or(RecordError::Truncated { what: "records", expected: header.records, found: 0 })
+}
+
 fn utf8(bytes: &[u8], line: u64) -> Result<&str, RecordError> {
     std::str::from_utf8(bytes).map_err(|error| {
         let source = serde::de::Error::custom(format_args!("not UTF-8: {error}"));

@@ -103,10 +103,11 @@ fn a_part_gives_back_records_then_rejects() {
     assert_eq!(indices, [(10, true), (12, true), (11, false)]);
 
     // the dataset's lines are one range of bytes
-    let start = part.bytes.iter().position(|b| *b == b'\n').unwrap() + 1;
-    let end = start + usize::try_from(part.header.records_bytes).unwrap();
-    assert_eq!(std::str::from_utf8(&part.bytes[start..end]).unwrap().lines().count(), 2);
-    assert!(part.bytes[end..].starts_with(br#"{"index":11,"#));
+    let lines = std::str::from_utf8(record_lines(&part.bytes).unwrap()).unwrap();
+    let indices: Vec<u64> = lines.lines().map(|line| RawRecord::parse(line).unwrap().index).collect();
+    assert_eq!(indices, [10, 12]);
+    assert!(lines.ends_with('\n'));
+    assert!(record_lines(&part.bytes[..150]).is_err());
 
     // the builder goes on where the part ends
     assert!(matches!(

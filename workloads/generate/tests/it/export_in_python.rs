@@ -24,10 +24,10 @@ fn record(index: u64) -> Record {
     let languages = ["en", "de", "a/b=c d"];
     let output = json!({
         "question": format!("Question {index}, with \"quotes\", commas,\r\nbreaks, =formula and 日本\u{1F600}"),
-        "score": if index % 3 == 0 { json!(index) } else { json!(0.5) },
+        "score": if index.is_multiple_of(3) { json!(index) } else { json!(0.5) },
         "count": index,
-        "even": index % 2 == 0,
-        "maybe": if index % 5 == 0 { Value::Null } else { json!("") },
+        "even": index.is_multiple_of(2),
+        "maybe": if index.is_multiple_of(5) { Value::Null } else { json!("") },
         "tags": (0..index % 4).map(|n| format!("t{n}")).collect::<Vec<_>>(),
         "author": {"name": format!("N{index}"), "born": 1900 + index % 100},
         "language": languages[usize::try_from(index % 3).unwrap()],
