@@ -102,14 +102,18 @@ impl fmt::Display for PartitionBy {
 }
 
 impl FromStr for PartitionBy {
-    type Err = std::convert::Infallible;
+    type Err = ExportError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "none" => Self::None,
-            "date" => Self::Date,
-            field => Self::Field(field.to_owned()),
-        })
+        match text {
+            "" => Err(ExportError::Partition {
+                field: String::new(),
+                reason: "it is none, date, or the name of an output field".to_owned(),
+            }),
+            "none" => Ok(Self::None),
+            "date" => Ok(Self::Date),
+            field => Ok(Self::Field(field.to_owned())),
+        }
     }
 }
 
@@ -121,7 +125,6 @@ impl Serialize for PartitionBy {
 
 impl<'de> Deserialize<'de> for PartitionBy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Ok(text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {}))
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
