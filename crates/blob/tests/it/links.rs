@@ -142,7 +142,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn no_change_of_one_character_survives(position in any::<prop::sample::Index>(), replacement in "[A-Za-z0-9._-]") {
@@ -155,6 +155,11 @@ proptest! {
         prop_assume!(text[at].to_string() != replacement && at + 1 < text.len());
         text[at] = replacement.chars().next().unwrap();
         let changed: String = text.into_iter().collect();
+        // `%c3` is `%C3`: what is signed is what the query says, not how it spells it.
+        let said = |text: &str| -> Vec<(String, String)> {
+            url::form_urlencoded::parse(text.as_bytes()).into_owned().collect()
+        };
+        prop_assume!(said(&changed) != said(&format!("{key}?{query}")));
         if let Some((key, query)) = changed.split_once('?') {
             let result = fixture.store.verify(&Method::GET, key, query);
             prop_assert!(
