@@ -1,1 +1,22 @@
+//! What a workload hands to the composition root: one [`Plugin`] value with its name, engine part, migrations, routes
+//! and commands. It is the only thing of the platform's doors that a workload sees besides `rest`'s parts.
 
+mod command;
+
+use std::sync::Arc;
+
+pub use command::{CommandError, Console, Embedded, ExitCode, Host, WorkloadCommand};
+use windrow_engine::Workload;
+use windrow_rest::ApiRouter;
+use windrow_store::MigrationSet;
+
+/// One workload, whole.
+pub struct Plugin {
+    pub workload: Arc<dyn Workload>,
+    /// The workload's own tables; the set's source is the workload's name.
+    pub migrations: MigrationSet,
+    /// Routes under `/v1`, with their OpenAPI paths.
+    pub routes: ApiRouter,
+    /// Command groups (`windrow generate …`, `windrow template …`).
+    pub commands: Vec<Box<dyn WorkloadCommand>>,
+}

@@ -1,1 +1,17 @@
+//! The REST door: routes, extractors, problem documents, OpenAPI. Handlers parse, call one `app` function, and map.
+//!
+//! No SQL and no page here. Workloads build their routes from the same parts: [`Caller`], [`Json`], [`Query`],
+//! [`Path`], [`ApiError`], [`ApiState`], [`ApiRouter`].
 
+mod extract;
+mod layers;
+mod open;
+mod openapi;
+mod problem;
+mod router;
+mod v1;
+
+pub use extract::{Caller, IdempotencyKey, Json, Path, Query, read_json};
+pub use layers::{CurrentRequestId, HttpLimits};
+pub use problem::{ApiError, ApiResult, Problems};
+pub use router::{ApiRouter, ApiState, document, router};

@@ -1,0 +1,142 @@
+//! What happens around every request: an id, a span, limits, and a problem document whatever goes wrong.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::Instrument;
+use windrow_core::{RequestId, SharedClock};
+
+use crate::ApiError;
+use crate::problem::ProblemBody;
+
+/// The id of the request being served: the client's `x-request-id`, or a new one.
+#[derive(Clone, Debug)]
+pub struct CurrentRequestId(pub String);
+
+/// Limits on requests.
+#[derive(Clone, Debug)]
+pub struct HttpLimits {
+    /// The largest JSON body, in bytes.
+    pub max_body_bytes: usize,
+    /// The longest that a request may take until its answer begins; long polls and uploads aside.
+    pub timeout: Duration,
+    /// Origins that browsers may call from; none allows none.
+    pub cors_origins: Vec<String>,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self { max_body_bytes: 16 * 1024 * 1024, timeout: Duration::from_secs(30), cors_origins: Vec::new() }
+    }
+}
+
+/// Paths whose answers may begin late: a worker's long poll, and bytes on their way in.
+fn may_take_long(path: &str) -> bool {
+    path.starts_with("/v1/worker/") || path.starts_with("/blobs/")
+}
+
+pub(crate) fn around<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    limits: &HttpLimits,
+    clock: SharedClock,
+) -> Router<S> {
+    let timeout = limits.timeout;
+    let mut router = router
+        .fallback(|| async { ApiError::not_found("route; /openapi.json lists them") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this route has no such method",
+            )
+        })
+        .layer(DefaultBodyLimit::max(limits.max_body_bytes))
+        .layer(middleware::from_fn(move |request: Request, next: Next| bound(timeout, request, next)))
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            let clock = clock.clone();
+            async move { identify(&clock, request, next).await }
+        }));
+    if !limits.cors_origins.is_empty() {
+        router = router.layer(cors(&limits.cors_origins));
+    }
+    router
+}
+
+/// Ends what takes too long, and turns a panic into a 500 that tells nothing of the inside.
+async fn bound(timeout: Duration, request: Request, next: Next) -> Response {
+    let long = may_take_long(request.uri().path());
+    let answer = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answer = if long { Ok(answer.await) } else { tokio::time::timeout(timeout, answer).await };
+    match answer {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => {
+            let message = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            tracing::error!(message, "a handler panicked");
+            let detail = "an internal error; the log has it under the request id";
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).into_response()
+        }
+        Err(_) => {
+            let detail = format!("no answer within {} s; try again", timeout.as_secs());
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail).into_response()
+        }
+    }
+}
+
+/// Gives the request its id, a span and metrics, and writes the id into the answer and its problem document.
+async fn identify(clock: &SharedClock, mut request: Request, next: Next) -> Response {
+    let id = request
+        .headers()
+        .get("x-request-id")
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
+        .map_or_else(|| RequestId::new(&**clock).to_string(), str::to_owned);
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let span =
+        tracing::info_span!("request", request_id = %id, %method, route, owner = tracing::field::Empty);
+    request.extensions_mut().insert(CurrentRequestId(id.clone()));
+    let began = clock.monotonic();
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let took = clock.monotonic().saturating_sub(began);
+    let status = response.status().as_u16();
+    span.in_scope(|| tracing::debug!(status, took_ms = took.as_secs_f64() * 1000.0, "answered"));
+    metrics::histogram!("windrow_http_request_seconds", "method" => method.to_string(), "route" => route, "status" => status.to_string())
+        .record(took.as_secs_f64());
+    if let Some(ProblemBody(mut problem)) = response.extensions_mut().remove::<ProblemBody>() {
+        problem.request_id.clone_from(&id);
+        if let Ok(body) = serde_json::to_vec(&*problem) {
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            *response.body_mut() = Body::from(body);
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    response
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_methods(tower_http::cors::Any)
+        .allow_headers(tower_http::cors::Any)
+        .expose_headers(
+            ["x-request-id", "idempotency-replayed", "etag"].map(header::HeaderName::from_static),
+        );
+    if origins.iter().any(|origin| origin == "*") {
+        return layer.allow_origin(AllowOrigin::any());
+    }
+    layer.allow_origin(
+        origins.iter().filter_map(|origin| origin.parse::<HeaderValue>().ok()).collect::<Vec<_>>(),
+    )
+}

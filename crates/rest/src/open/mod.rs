@@ -1,0 +1,20 @@
+//! What needs no login: health, metrics, the document and its viewer, the issuer's keys, signed objects.
+
+mod blobs;
+mod health;
+mod jwks;
+mod metrics;
+
+use utoipa_axum::routes;
+
+use crate::ApiRouter;
+
+pub(crate) fn routes() -> ApiRouter {
+    ApiRouter::new()
+        .routes(routes!(health::alive))
+        .routes(routes!(health::alive_v1))
+        .routes(routes!(health::ready))
+        .routes(routes!(jwks::jwks))
+        .merge(metrics::routes())
+        .merge(blobs::routes())
+}

@@ -1,0 +1,48 @@
+//! All routes together, with what happens around each request.
+
+use std::sync::Arc;
+
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::Value;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+use windrow_app::App;
+
+use crate::layers::{self, HttpLimits};
+use crate::{open, openapi, v1};
+
+/// A router that knows its own OpenAPI document.
+pub type ApiRouter = OpenApiRouter<ApiState>;
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub struct ApiState {
+    pub app: App,
+    /// The public keys of this server's own issuer, when it is one.
+    pub jwks: Option<Arc<Value>>,
+    /// Renders `/metrics`.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// The whole API: the platform's routes, the workloads' and the document about them.
+pub fn router(state: ApiState, workloads: Vec<ApiRouter>, limits: &HttpLimits) -> Router {
+    let clock = Arc::clone(&state.app.parts.clock);
+    let (routes, document) = assembled(workloads);
+    let viewer = SwaggerUi::new("/docs")
+        .url("/openapi.json", document)
+        .config(Config::from("/openapi.json").try_it_out_enabled(true).persist_authorization(true));
+    layers::around(routes.merge(viewer), limits, clock).with_state(state)
+}
+
+/// The OpenAPI document of the platform and these workloads.
+pub fn document(workloads: Vec<ApiRouter>) -> OpenApi {
+    assembled(workloads).1
+}
+
+fn assembled(workloads: Vec<ApiRouter>) -> (Router<ApiState>, OpenApi) {
+    let platform = OpenApiRouter::with_openapi(openapi::frame()).merge(open::routes()).merge(v1::routes());
+    let whole = workloads.into_iter().fold(platform, OpenApiRouter::merge);
+    whole.split_for_parts()
+}

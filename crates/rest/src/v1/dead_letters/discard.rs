@@ -1,0 +1,22 @@
+use axum::extract::State;
+use windrow_api_types::Job;
+use windrow_core::JobId;
+
+use crate::{ApiResult, ApiState, Caller, Path};
+
+/// Decide that a dead letter needs no further attention
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/{job_id}/discard",
+    operation_id = "dead_letters_discard",
+    tag = "dead letters",
+    params(("job_id" = uuid::Uuid, Path)),
+    responses((status = 200, body = Job), crate::Problems),
+)]
+pub(crate) async fn discard(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(job_id): Path<JobId>,
+) -> ApiResult<axum::Json<Job>> {
+    Ok(axum::Json(state.app.discard_dead_letter(&actor, job_id).await?))
+}

@@ -1,0 +1,20 @@
+//! Jobs that failed for good.
+
+mod discard;
+mod list;
+mod purge;
+mod retry;
+mod retry_all;
+
+use utoipa_axum::routes;
+
+use crate::ApiRouter;
+
+pub(crate) fn routes() -> ApiRouter {
+    ApiRouter::new()
+        .routes(routes!(list::list))
+        .routes(routes!(retry::retry))
+        .routes(routes!(retry_all::retry_all))
+        .routes(routes!(discard::discard))
+        .routes(routes!(purge::purge))
+}

@@ -1,0 +1,21 @@
+use axum::extract::State;
+use windrow_api_types::{DeadLetterFilter, DeadLettersChanged};
+
+use crate::{ApiResult, ApiState, Caller, Json};
+
+/// Delete the discarded dead letters of a filter
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/purge",
+    operation_id = "dead_letters_purge",
+    tag = "dead letters",
+    request_body = DeadLetterFilter,
+    responses((status = 200, body = DeadLettersChanged), crate::Problems),
+)]
+pub(crate) async fn purge(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Json(body): Json<DeadLetterFilter>,
+) -> ApiResult<axum::Json<DeadLettersChanged>> {
+    Ok(axum::Json(state.app.purge_dead_letters(&actor, &body).await?))
+}

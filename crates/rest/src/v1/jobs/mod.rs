@@ -1,0 +1,36 @@
+//! Jobs: submit, look, decide.
+
+mod approve;
+mod artifacts;
+mod cancel;
+mod children;
+mod events;
+mod ledger;
+mod list;
+mod reject;
+mod retry;
+mod runs;
+mod show;
+mod submit;
+mod submit_batch;
+
+use utoipa_axum::routes;
+
+use crate::ApiRouter;
+
+pub(crate) fn routes() -> ApiRouter {
+    ApiRouter::new()
+        .routes(routes!(submit::submit))
+        .routes(routes!(submit_batch::submit_batch))
+        .routes(routes!(list::list))
+        .routes(routes!(show::show))
+        .routes(routes!(cancel::cancel))
+        .routes(routes!(retry::retry))
+        .routes(routes!(approve::approve))
+        .routes(routes!(reject::reject))
+        .routes(routes!(runs::runs))
+        .routes(routes!(ledger::ledger))
+        .routes(routes!(artifacts::artifacts))
+        .routes(routes!(children::children))
+        .routes(routes!(events::events))
+}

@@ -1,0 +1,16 @@
+//! API keys of the caller.
+
+mod create;
+mod list;
+mod revoke;
+
+use utoipa_axum::routes;
+
+use crate::ApiRouter;
+
+pub(crate) fn routes() -> ApiRouter {
+    ApiRouter::new()
+        .routes(routes!(create::create))
+        .routes(routes!(list::list))
+        .routes(routes!(revoke::revoke))
+}

@@ -1,0 +1,16 @@
+//! Money.
+
+mod rollups;
+mod settle;
+mod unconfirmed;
+
+use utoipa_axum::routes;
+
+use crate::ApiRouter;
+
+pub(crate) fn routes() -> ApiRouter {
+    ApiRouter::new()
+        .routes(routes!(rollups::rollups))
+        .routes(routes!(unconfirmed::unconfirmed))
+        .routes(routes!(settle::settle))
+}

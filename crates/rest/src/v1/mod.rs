@@ -1,0 +1,32 @@
+//! Version 1 of the API, a folder a resource and a file an operation.
+
+mod artifacts;
+mod audit;
+mod dead_letters;
+mod jobs;
+mod keys;
+mod ledger;
+mod me;
+mod smoke;
+mod trace;
+mod uploads;
+mod users;
+mod workloads;
+
+use crate::ApiRouter;
+
+pub(crate) fn routes() -> ApiRouter {
+    ApiRouter::new()
+        .merge(jobs::routes())
+        .merge(dead_letters::routes())
+        .merge(uploads::routes())
+        .merge(artifacts::routes())
+        .merge(users::routes())
+        .merge(me::routes())
+        .merge(keys::routes())
+        .merge(audit::routes())
+        .merge(ledger::routes())
+        .merge(trace::routes())
+        .merge(smoke::routes())
+        .merge(workloads::routes())
+}

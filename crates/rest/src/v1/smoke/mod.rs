@@ -1,0 +1,11 @@
+//! Trying the environment out.
+
+mod storage;
+
+use utoipa_axum::routes;
+
+use crate::ApiRouter;
+
+pub(crate) fn routes() -> ApiRouter {
+    ApiRouter::new().routes(routes!(storage::storage))
+}

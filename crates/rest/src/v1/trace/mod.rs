@@ -1,0 +1,11 @@
+//! From a request to what it set going.
+
+mod show;
+
+use utoipa_axum::routes;
+
+use crate::ApiRouter;
+
+pub(crate) fn routes() -> ApiRouter {
+    ApiRouter::new().routes(routes!(show::show))
+}

@@ -1,0 +1,18 @@
+//! Objects that users put.
+
+mod complete;
+mod create;
+mod list;
+mod show;
+
+use utoipa_axum::routes;
+
+use crate::ApiRouter;
+
+pub(crate) fn routes() -> ApiRouter {
+    ApiRouter::new()
+        .routes(routes!(create::create))
+        .routes(routes!(complete::complete))
+        .routes(routes!(show::show))
+        .routes(routes!(list::list))
+}

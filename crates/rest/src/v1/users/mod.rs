@@ -1,0 +1,13 @@
+//! Users, by admins.
+
+mod change;
+mod list;
+mod show;
+
+use utoipa_axum::routes;
+
+use crate::ApiRouter;
+
+pub(crate) fn routes() -> ApiRouter {
+    ApiRouter::new().routes(routes!(list::list)).routes(routes!(show::show)).routes(routes!(change::change))
+}
