@@ -206,8 +206,10 @@ fn merge(mut place: Place, created: Timestamp, events: Vec<EventRow>, runs: Vec<
             (None, None) => return lines,
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            // what was asked for during a run comes before its end, and after its start
-            (Some((_, phase, at, _)), Some(event)) => *at < event.at || (*at == event.at && *phase == 1),
+            // at the same time, what belongs to a run comes between the run's start and its end
+            (Some((run, phase, at, _)), Some(event)) => {
+                *at < event.at || (*at == event.at && (*run, *phase) <= (event.run, 1))
+            }
         };
         if run_is_next {
             let Some((run, phase, at, what)) = of_runs.next() else { continue };

@@ -1,0 +1,124 @@
+//! Listing, cancelling, retrying, deciding.
+
+use serde_json::json;
+use windrow_api_types::{CommaList, Decision, JobListQuery};
+use windrow_core::{Clock, JobError, JobStatus, Role, RunOutcome};
+use windrow_store::hot::End;
+use windrow_test_support::{TestApp, on_both};
+
+on_both! {
+    async fn jobs_are_paged_without_gaps_or_repeats(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let mut made = Vec::new();
+        for n in 0..5 {
+            made.push(test.submit(&ada, json!({"text": n.to_string()})).await.id);
+        }
+        made.reverse();
+        let mut query = JobListQuery { limit: Some(2), ..JobListQuery::default() };
+        let mut seen = Vec::new();
+        loop {
+            let page = test.app.list_jobs(&ada, &query).await.unwrap();
+            seen.extend(page.items.iter().map(|job| job.id));
+            query.cursor = page.next_cursor;
+            if query.cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, made);
+        test.complete_all().await;
+        let completed = JobListQuery { status: Some(CommaList(vec![JobStatus::Completed])), ..JobListQuery::default() };
+        assert_eq!(test.app.list_jobs(&ada, &completed).await.unwrap().items.len(), 5);
+        let bad = JobListQuery { cursor: Some("nonsense".to_owned()), ..JobListQuery::default() };
+        assert_eq!(test.app.list_jobs(&ada, &bad).await.unwrap_err().code(), "bad_cursor");
+        test.finish().await;
+    }
+
+    async fn a_queued_job_is_cancelled_at_once_and_only_once(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let job = test.submit(&ada, json!({"text": "a"})).await;
+        let cancelled = test.app.cancel_job(&ada, job.id).await.unwrap();
+        assert_eq!(cancelled.status, JobStatus::Cancelled);
+        let error = test.app.cancel_job(&ada, job.id).await.unwrap_err();
+        assert_eq!((error.status(), error.code()), (409, "job_state"));
+        assert_eq!(test.complete_all().await, 0);
+        test.finish().await;
+    }
+
+    async fn a_running_job_is_asked_to_stop(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let job = test.submit(&ada, json!({"text": "a"})).await;
+        let run = test.claim(1).await.remove(0);
+        let running = test.app.show_job(&ada, job.id).await.unwrap();
+        assert_eq!((running.status, running.run), (JobStatus::Running, 1));
+        assert!(running.timeout_at > running.started_at);
+        assert_eq!(test.app.cancel_job(&ada, job.id).await.unwrap().status, JobStatus::Running);
+        test.end(&run, End::Cancel).await;
+        assert_eq!(test.app.show_job(&ada, job.id).await.unwrap().status, JobStatus::Cancelled);
+        test.finish().await;
+    }
+
+    async fn a_failed_job_is_retried_with_attempts_anew_and_run_numbers_going_on(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let job = test.submit(&ada, json!({"text": "a"})).await;
+        let error = test.app.retry_job(&ada, job.id).await.unwrap_err();
+        assert_eq!((error.status(), error.code()), (409, "job_state"));
+        let run = test.claim(1).await.remove(0);
+        test.end(&run, End::Fail { error: JobError::user("bad_file", "the file is encrypted"), dead_letter: false }).await;
+        let failed = test.app.show_job(&ada, job.id).await.unwrap();
+        assert_eq!((failed.status, failed.attempts), (JobStatus::Failed, 1));
+        assert!(failed.error.unwrap().user_fault);
+        assert!(failed.ended_at.is_some());
+        let again = test.app.retry_job(&ada, job.id).await.unwrap();
+        assert_eq!((again.status, again.attempts, again.ended_at), (JobStatus::Queued, 0, None));
+        assert_eq!(test.complete_all().await, 1);
+        let runs = test.app.job_runs(&ada, job.id).await.unwrap();
+        let runs: Vec<_> = runs.iter().map(|run| (run.run, run.outcome)).collect();
+        assert_eq!(runs, [(1, Some(RunOutcome::Failed)), (2, Some(RunOutcome::Completed))]);
+        test.finish().await;
+    }
+
+    async fn only_an_admin_decides_and_only_on_a_job_that_waits(db) {
+        let test = TestApp::start(db).await;
+        let (ada, admin) = (test.actor("ada").await, test.actor_with("root", Role::Admin).await);
+        let job = test.submit(&ada, json!({"text": "a"})).await;
+        let decision = Decision { reason: "looks fine".to_owned() };
+        assert_eq!(test.app.approve_job(&ada, job.id, &decision).await.unwrap_err().code(), "role_too_low");
+        assert_eq!(test.app.approve_job(&admin, job.id, &decision).await.unwrap_err().code(), "job_state");
+        let empty = Decision::default();
+        assert_eq!(test.app.reject_job(&admin, job.id, &empty).await.unwrap_err().code(), "invalid_request");
+        // as a submit that needs approval leaves it
+        let mut tx = test.db.begin().await.unwrap();
+        let new = windrow_store::hot::NewJob {
+            id: windrow_core::JobId::new(&*test.clock),
+            owner: ada.owner(),
+            workload: "echo".to_owned(),
+            spec: "{}".to_owned(),
+            spec_version: 1,
+            priority: windrow_core::Priority::Normal,
+            run_at: test.clock.now(),
+            budget: None,
+            idempotency: None,
+            request_id: None,
+            trace_id: None,
+            webhook_url: None,
+            needs_approval: true,
+        };
+        let second = windrow_store::hot::NewJob { id: windrow_core::JobId::new(&*test.clock), ..new.clone() };
+        windrow_store::hot::submit(&mut tx, &[new.clone(), second.clone()], test.clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(test.app.show_job(&ada, new.id).await.unwrap().status, JobStatus::PendingApproval);
+        assert_eq!(test.app.approve_job(&admin, new.id, &decision).await.unwrap().status, JobStatus::Queued);
+        assert_eq!(test.app.approve_job(&admin, new.id, &decision).await.unwrap_err().code(), "job_state");
+        let rejected = test.app.reject_job(&admin, second.id, &decision).await.unwrap();
+        assert_eq!(rejected.status, JobStatus::Rejected);
+        let audit = test.app.list_audit(&admin, &windrow_api_types::AuditQuery::default()).await.unwrap();
+        let actions: Vec<&str> = audit.items.iter().map(|entry| entry.action.as_str()).collect();
+        assert_eq!(actions, ["job.reject", "job.approve", "user.grant"]);
+        test.complete_all().await;
+        test.finish().await;
+    }
+}

@@ -1,0 +1,54 @@
+//! Health, readiness, smoke, traces.
+
+use serde_json::json;
+use windrow_api_types::CheckState;
+use windrow_app::Authority;
+use windrow_core::Role;
+use windrow_store::migrate::{self, PLATFORM};
+use windrow_test_support::{TestApp, on_both};
+
+on_both! {
+    async fn a_process_is_ready_when_database_schema_and_storage_are(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        assert_eq!(test.app.health().status, "ok");
+        let ready = test.app.ready().await;
+        assert!(ready.ready, "{ready:?}");
+        assert_eq!(ready.workloads[0].last_success_at, None);
+        test.submit(&ada, json!({"text": "a"})).await;
+        test.complete_all().await;
+        assert_eq!(test.app.ready().await.workloads[0].last_success_at, Some(test.app.parts.clock.now()));
+        migrate::rollback(&test.db, &[PLATFORM], 1).await.unwrap();
+        let ready = test.app.ready().await;
+        let failed: Vec<&str> =
+            ready.checks.iter().filter(|c| c.state == CheckState::Failed).map(|c| c.name.as_str()).collect();
+        assert_eq!((ready.ready, failed), (false, vec!["migrations"]));
+        test.db.close().await;
+        let ready = test.app.ready().await;
+        assert!(!ready.ready && ready.checks.iter().any(|c| c.name == "database" && c.state == CheckState::Failed));
+    }
+
+    async fn a_request_is_traced_to_its_jobs_and_their_runs(db) {
+        let test = TestApp::start(db).await;
+        let (ada, bob) = (test.actor("ada").await, test.actor("bob").await);
+        let admin = test.actor_with("root", Role::Admin).await;
+        let job = test.submit(&ada, json!({"text": "a"})).await;
+        test.complete_all().await;
+        let trace = test.app.trace(&ada, "request-of-ada").await.unwrap();
+        assert_eq!(trace.jobs.iter().map(|j| (j.id, j.runs.len())).collect::<Vec<_>>(), [(job.id, 1)]);
+        assert_eq!(test.app.trace(&bob, "request-of-ada").await.unwrap_err().status(), 404);
+        assert_eq!(test.app.trace(&admin, "request-of-ada").await.unwrap().jobs.len(), 1);
+        test.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn the_storage_smoke_test_cleans_up_after_itself() {
+    let test = TestApp::sqlite().await;
+    let report = test.app.smoke_storage(Authority::Operator).await.unwrap();
+    let steps: Vec<&str> = report.steps.iter().map(|step| step.step.as_str()).collect();
+    assert_eq!((report.ok, steps), (true, vec!["put", "head", "get", "delete"]));
+    let ada = test.actor("ada").await;
+    assert_eq!(test.app.smoke_storage(Authority::Actor(&ada)).await.unwrap_err().code(), "role_too_low");
+    test.finish().await;
+}

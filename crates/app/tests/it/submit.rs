@@ -1,0 +1,172 @@
+//! Submit, its key, and batches.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use windrow_api_types::{BatchRequest, JobListQuery};
+use windrow_app::{AppError, AppSettings};
+use windrow_core::{Clock, JobStatus, PicoUsd, Priority};
+use windrow_test_support::app::{TestAppOptions, submit_request};
+use windrow_test_support::{TestApp, TestDb, on_both};
+
+fn pointers(error: AppError) -> Vec<String> {
+    error.into_field_errors().into_iter().map(|fault| fault.pointer).collect()
+}
+
+on_both! {
+    async fn a_job_is_queued_and_shown_as_it_was_pinned(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let mut request = submit_request(json!({"text": "hi", "pin": true}));
+        request.budget_usd = Some(PicoUsd::from_usd(2));
+        request.priority = Some(Priority::High);
+        let reply = test.app.submit_job(&ada, request, None).await.unwrap();
+        assert!(!reply.reused);
+        let job = test.app.show_job(&ada, reply.job.id).await.unwrap();
+        assert_eq!(job, reply.job);
+        assert_eq!((job.status, job.priority, job.run), (JobStatus::Queued, Priority::High, 0));
+        assert_eq!(job.budget_usd, Some(PicoUsd::from_usd(2)));
+        assert_eq!(job.spec["pinned"], json!({"owner": ada.owner(), "budget": "2.00"}));
+        assert_eq!(job.request_id.as_deref(), Some("request-of-ada"));
+        test.complete_all().await;
+        let done = test.app.show_job(&ada, job.id).await.unwrap();
+        assert_eq!((done.status, done.run, done.error), (JobStatus::Completed, 1, None));
+        assert_eq!(done.result.unwrap()["text"], "hi");
+        test.finish().await;
+    }
+
+    async fn one_key_makes_one_job_for_one_request(db) {
+        let test = TestApp::start(db).await;
+        let (ada, bob) = (test.actor("ada").await, test.actor("bob").await);
+        let request = submit_request(json!({"text": "a", "times": 2}));
+        let first = test.app.submit_job(&ada, request.clone(), Some("k")).await.unwrap();
+        let again = test.app.submit_job(&ada, request.clone(), Some("k")).await.unwrap();
+        assert!((again.reused, again.job.id) == (true, first.job.id));
+        // the key is looked at before the request is validated or pinned
+        let other = submit_request(json!({"nonsense": 1}));
+        let conflict = test.app.submit_job(&ada, other, Some("k")).await.unwrap_err();
+        assert_eq!((conflict.status(), conflict.code()), (409, "idempotency_conflict"));
+        let bobs = test.app.submit_job(&bob, request, Some("k")).await.unwrap();
+        assert!(!bobs.reused && bobs.job.id != first.job.id);
+        test.complete_all().await;
+        test.finish().await;
+    }
+
+    async fn fifty_equal_posts_at_once_make_one_job(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let posts: Vec<_> = (0..50)
+            .map(|_| {
+                let (app, ada) = (test.app.clone(), ada.clone());
+                tokio::spawn(async move {
+                    app.submit_job(&ada, submit_request(json!({"text": "race"})), Some("race")).await.unwrap()
+                })
+            })
+            .collect();
+        let (mut ids, mut made) = (HashSet::new(), 0);
+        for post in posts {
+            let reply = post.await.unwrap();
+            ids.insert(reply.job.id);
+            made += usize::from(!reply.reused);
+        }
+        assert_eq!((ids.len(), made), (1, 1));
+        assert_eq!(test.app.list_jobs(&ada, &JobListQuery::default()).await.unwrap().items.len(), 1);
+        assert_eq!(test.complete_all().await, 1);
+        test.finish().await;
+    }
+
+    async fn a_batch_is_answered_item_by_item(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let before = test.app.submit_job(&ada, submit_request(json!({"text": "0"})), Some("k0")).await.unwrap();
+        let item = |text: &str, key: &str| json!({"workload": "echo", "spec": {"text": text}, "idempotency_key": key});
+        let jobs: Vec<Value> = vec![
+            item("1", "k1"),
+            item("1", "k1"),
+            item("other", "k1"),
+            item("0", "k0"),
+            json!({"workload": "echo", "spec": {}}),
+            json!({"workload": "none", "spec": {}}),
+            json!({"workload": "echo", "spec": {"text": "2"}, "priorty": "high"}),
+            json!({"workload": "echo", "spec": {"text": "2", "refuse": true}}),
+            json!(7),
+            json!({"workload": "echo", "spec": {"text": "2"}}),
+        ];
+        let reply = test.app.submit_batch(&ada, BatchRequest { jobs }).await.unwrap();
+        let statuses: Vec<u16> = reply.items.iter().map(|item| item.status).collect();
+        assert_eq!(statuses, [202, 200, 409, 200, 422, 422, 422, 422, 422, 202]);
+        assert_eq!((reply.accepted, reply.reused, reply.refused), (2, 2, 6));
+        assert_eq!(reply.items[0].id, reply.items[1].id);
+        assert_eq!(reply.items[3].id, Some(before.job.id));
+        let problem = reply.items[4].problem.clone().unwrap();
+        assert_eq!((problem.code.as_str(), problem.errors[0].pointer.as_str()), ("invalid_spec", "/jobs/4/spec/text"));
+        assert_eq!(reply.items[7].problem.as_ref().unwrap().errors[0].pointer, "/jobs/7/spec/refuse");
+        assert_eq!(test.complete_all().await, 3);
+        test.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named_before_anything_is_stored() {
+    let test = TestApp::sqlite().await;
+    let ada = test.actor("ada").await;
+    let submit = async |spec: Value| test.app.submit_job(&ada, submit_request(spec), None).await.unwrap_err();
+    let error = submit(json!({"times": 0, "loud": true})).await;
+    assert_eq!((error.status(), error.code()), (422, "invalid_spec"));
+    let mut found = pointers(error);
+    found.sort_unstable();
+    assert_eq!(found, ["/spec/loud", "/spec/text", "/spec/times"]);
+    assert_eq!(pointers(submit(json!({"text": "a", "refuse": true})).await), ["/spec/refuse"]);
+    assert_eq!(pointers(submit(json!({"text": "a", "priced": true})).await), ["/spec/priced"]);
+    let mut request = submit_request(json!({"text": "a"}));
+    request.workload = "none".to_owned();
+    let error = test.app.submit_job(&ada, request.clone(), None).await.unwrap_err();
+    assert_eq!(error.code(), "unknown_workload");
+    assert!(error.to_string().contains("echo"), "{error}");
+    request.workload = "echo".to_owned();
+    request.webhook_url = Some("ftp://example.org/".to_owned());
+    request.schema_version = Some(9);
+    request.budget_usd = Some(PicoUsd::from_pico(-1));
+    let faults = pointers(test.app.submit_job(&ada, request, None).await.unwrap_err());
+    assert_eq!(faults, ["/schema_version", "/budget_usd", "/webhook_url"]);
+    for key in ["", "é", &"k".repeat(256)] {
+        let request = submit_request(json!({"text": "a"}));
+        let error = test.app.submit_job(&ada, request, Some(key)).await.unwrap_err();
+        assert_eq!((error.status(), error.code()), (400, "invalid_idempotency_key"));
+    }
+    assert!(test.app.list_jobs(&ada, &JobListQuery::default()).await.unwrap().items.is_empty());
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn the_default_budget_is_for_jobs_that_name_none() {
+    let settings =
+        AppSettings { default_budget: Some(PicoUsd::from_usd(1)), batch_max: 2, ..AppSettings::default() };
+    let options = TestAppOptions { settings: Some(settings), ..TestAppOptions::default() };
+    let test = TestApp::start_with(TestDb::sqlite().await, options).await;
+    let ada = test.actor("ada").await;
+    assert_eq!(
+        test.submit(&ada, json!({"text": "a", "priced": true})).await.budget_usd,
+        Some(PicoUsd::from_usd(1))
+    );
+    let too_many = BatchRequest { jobs: vec![json!({}); 3] };
+    let error = test.app.submit_batch(&ada, too_many).await.unwrap_err();
+    assert_eq!((error.status(), error.code()), (413, "batch_too_large"));
+    test.complete_all().await;
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn a_scheduled_job_says_when_it_will_run() {
+    let test = TestApp::sqlite().await;
+    let ada = test.actor("ada").await;
+    let later = test.clock.now().plus(Duration::from_secs(3600));
+    let mut request = submit_request(json!({"text": "a"}));
+    request.run_at = Some(later);
+    let job = test.app.submit_job(&ada, request, None).await.unwrap().job;
+    assert_eq!((job.status, job.run_at), (JobStatus::Queued, Some(later)));
+    assert_eq!(test.complete_all().await, 0);
+    test.app.cancel_job(&ada, job.id).await.unwrap();
+    test.finish().await;
+}
