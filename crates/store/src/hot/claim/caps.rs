@@ -97,7 +97,9 @@ impl<'a> Headroom<'a> {
             let workload = workloads.get_mut(&pair.workload);
             let room = [owner.as_deref().copied(), workload.as_deref().copied(), Some(share), Some(left)];
             pair.limit = room.into_iter().flatten().min().unwrap_or(0).max(0);
-            left -= pair.limit;
+            if !pair.is_empty() {
+                left -= pair.limit;
+            }
             for room in [owner, workload].into_iter().flatten() {
                 *room -= pair.limit;
             }

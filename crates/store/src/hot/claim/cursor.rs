@@ -25,6 +25,8 @@ pub(super) struct Mark {
     pub(super) run_at: Timestamp,
     pub(super) job: JobSeq,
     set_at: Duration,
+    /// The last pick found nothing more: the pair is tried, but given no share of its own.
+    pub(super) empty: bool,
 }
 
 impl Cursor {
@@ -78,7 +80,7 @@ impl Cursor {
                 }
             }
         }
-        let known = |segment: &Segment| matches!(segment, Segment::Known(_));
+        let known = |segment: &Segment| matches!(segment, Segment::Known(pair) if !pair.is_empty());
         if let Some((cut, _)) = segments.iter().enumerate().filter(|(_, s)| known(s)).nth(wanted.max(1) - 1) {
             segments.truncate(cut + 1);
         }
@@ -107,13 +109,15 @@ impl Cursor {
         pairs
     }
 
-    /// Learns from a pick: `rows` stand in the order of `pairs`.
+    /// Learns from a pick: `rows` stand in the order of `pairs`, `filled` says that it stopped because it had enough. Only
+    /// PostgreSQL needs marks, and gives the time.
     pub(super) fn took(
         &mut self,
         priority: Priority,
         pairs: &mut [Pair],
         rows: &[ClaimedRow],
-        tick: Duration,
+        filled: bool,
+        tick: Option<Duration>,
     ) {
         let marks = &mut self.marks[index(priority)];
         let mut took: HashMap<(&str, OwnerId), (i64, &ClaimedRow)> = HashMap::new();
@@ -124,11 +128,17 @@ impl Cursor {
         for pair in &mut *pairs {
             let own = took.get(&(pair.workload.as_str(), pair.owner));
             pair.took = own.map_or(0, |(count, _)| *count);
-            if let Some((_, row)) = own {
+            let (Some(tick), empty) = (tick, pair.took < pair.limit && !filled) else { continue };
+            let mark = match own {
                 // the next row of the same time has a higher number
-                let job = JobSeq(row.job_seq.0.saturating_add(1));
-                let mark = Mark { run_at: row.due_at, job, set_at: tick };
-                pair.mark = Some(mark);
+                Some((_, row)) => {
+                    let job = JobSeq(row.job_seq.0.saturating_add(1));
+                    Some(Mark { run_at: row.due_at, job, set_at: tick, empty })
+                }
+                None => pair.mark.map(|mark| Mark { empty, ..mark }),
+            };
+            pair.mark = mark;
+            if let Some(mark) = mark {
                 marks.insert((pair.workload.clone(), pair.owner), mark);
             }
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, Priority, RunNo, Timestamp, WorkerId};
 
 use super::RunRef;
-use crate::{StoreError, Tx};
+use crate::{Dialect, StoreError, Tx};
 use caps::Headroom;
 use pairs::{Pair, find_pairs};
 use pick::pick;
@@ -174,39 +174,63 @@ struct Round<'a, 'c> {
 }
 
 impl Round<'_, '_> {
-    /// Shares the free slots among the pairs, again and again, until they are full or the pairs are empty. What comes up
+    /// Shares the free slots among the pairs, round after round, until they are full or nothing is left. What comes up
     /// short with marks is looked at again without: woken parents and late commits stand below a mark.
     async fn run(&mut self, tx: &mut Tx, claimed: &mut Vec<Claimed>) -> Result<(), StoreError> {
         let mut fresh = !self.cursor.has_marks(self.priority);
-        let mut open = self.find(tx, claimed.len()).await?;
+        let mut blocked = 0;
         loop {
             let wanted = self.request.slots.saturating_sub(claimed.len());
             if wanted == 0 {
                 return Ok(());
             }
-            self.headroom.read(tx, &open).await?;
-            let share = i64::try_from(wanted.div_ceil(open.len().max(1))).unwrap_or(i64::MAX);
-            self.headroom.share(&mut open, share, wanted);
-            let rows = pick(tx, self.request, self.priority, &open, wanted, self.now).await?;
-            for row in &rows {
-                self.headroom.take(&row.workload, row.owner_id);
+            let asked = wanted + blocked;
+            let mut pairs = self.find(tx, asked).await?;
+            let found = pairs.iter().filter(|pair| !pair.is_empty()).count();
+            self.headroom.read(tx, &pairs).await?;
+            pairs.retain(|pair| self.headroom.has_room(pair));
+            let shares = pairs.iter().filter(|pair| !pair.is_empty()).count();
+            let more_blocked = found.saturating_sub(shares) > blocked;
+            blocked = found.saturating_sub(shares);
+            let taken = self.pick(tx, &mut pairs, shares, wanted, claimed).await?;
+            let dry = found < asked && pairs.iter().all(Pair::is_exhausted);
+            if taken >= wanted {
+                return Ok(());
             }
-            self.cursor.took(self.priority, &mut open, &rows, self.tick);
-            claimed.extend(rows.into_iter().map(|row| row.into_claimed(self.now)));
-            open.retain(|pair| !pair.is_exhausted() && self.headroom.has_room(pair));
-            if open.is_empty() {
-                if fresh {
-                    return Ok(());
-                }
-                fresh = true;
-                self.cursor.forget_marks(self.priority);
-                open = self.find(tx, claimed.len()).await?;
+            // pairs behind those that had less than their share, or that a cap holds back, come before second helpings
+            if !dry && (taken > 0 || more_blocked) {
+                continue;
             }
+            if fresh {
+                return Ok(());
+            }
+            fresh = true;
+            self.cursor.forget_marks(self.priority);
         }
     }
 
-    async fn find(&self, tx: &mut Tx, claimed: usize) -> Result<Vec<Pair>, StoreError> {
-        let wanted = self.request.slots.saturating_sub(claimed);
+    async fn pick(
+        &mut self,
+        tx: &mut Tx,
+        pairs: &mut [Pair],
+        shares: usize,
+        wanted: usize,
+        claimed: &mut Vec<Claimed>,
+    ) -> Result<usize, StoreError> {
+        let share = i64::try_from(wanted.div_ceil(shares.max(1))).unwrap_or(i64::MAX);
+        self.headroom.share(pairs, share, wanted);
+        let rows = pick(tx, self.request, self.priority, pairs, wanted, self.now).await?;
+        for row in &rows {
+            self.headroom.take(&row.workload, row.owner_id);
+        }
+        let tick = (tx.dialect() == Dialect::Postgres).then_some(self.tick);
+        self.cursor.took(self.priority, pairs, &rows, rows.len() >= wanted, tick);
+        let taken = rows.len();
+        claimed.extend(rows.into_iter().map(|row| row.into_claimed(self.now)));
+        Ok(taken)
+    }
+
+    async fn find(&self, tx: &mut Tx, wanted: usize) -> Result<Vec<Pair>, StoreError> {
         let segments = self.cursor.segments(self.priority, &self.request.workloads, wanted);
         let pairs = find_pairs(tx, self.priority, &segments, wanted).await?;
         Ok(self.cursor.start_anywhere(self.priority, pairs))

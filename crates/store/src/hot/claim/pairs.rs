@@ -22,6 +22,11 @@ impl Pair {
         Self { workload, owner, mark, limit: 0, took: 0 }
     }
 
+    /// Whether nothing is expected of it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.mark.is_some_and(|mark| mark.empty)
+    }
+
     /// Whether the last pick found less of it than it might have taken. One that was given no share stays as it is.
     pub(super) fn is_exhausted(&self) -> bool {
         self.took < self.limit
@@ -105,7 +110,11 @@ pub(super) async fn find_pairs(
             }
         }
     }
-    pairs.truncate(wanted);
+    let mut shares = 0;
+    pairs.retain(|pair| {
+        shares += usize::from(!pair.is_empty());
+        shares <= wanted
+    });
     Ok(pairs)
 }
 

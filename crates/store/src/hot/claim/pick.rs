@@ -34,25 +34,24 @@ SELECT p.job_seq, p.run, j.id, p.owner_id, p.workload, j.spec, j.spec_version, j
        j.cancel_requested_at, c.schema_version AS checkpoint_version, c.state AS checkpoint_state
 FROM picked p JOIN jobs j ON j.seq = p.job_seq LEFT JOIN checkpoints c ON c.job_seq = p.job_seq";
 
-/// The first `share` rows of each pair: all whose key is not above that of the last of them. Without a LATERAL join that
-/// key comes from two scalar subqueries.
+/// The first `$3` rows of each pair: all whose key is not above that of the last of them. Without a LATERAL join that
+/// key comes from two scalar subqueries, and without outer columns in an OFFSET it is the largest share for all.
 static PICK_SQLITE: Sql = Sql::new(|dialect| {
-    let pairs =
-        dialect.rows("$1", "p", &[("workload", Col::Text), ("owner_id", Col::Int), ("share", Col::Int)]);
+    let pairs = dialect.rows("$1", "p", &[("workload", Col::Text), ("owner_id", Col::Int)]);
     let last = |column: &str| {
         format!(
             "coalesce((SELECT s.{column} FROM ready s
              WHERE s.priority = $2 AND s.workload = p.workload AND s.owner_id = p.owner_id
-             ORDER BY s.run_at, s.job_seq LIMIT 1 OFFSET p.share - 1), 9223372036854775807)"
+             ORDER BY s.run_at, s.job_seq LIMIT 1 OFFSET $3 - 1), 9223372036854775807)"
         )
     };
     format!(
         "SELECT r.job_seq, r.run, r.owner_id, r.workload, r.run_at, r.attempts, r.lost
          FROM {pairs} CROSS JOIN ready r
-         WHERE r.priority = $2 AND r.workload = p.workload AND r.owner_id = p.owner_id AND p.share > 0
+         WHERE r.priority = $2 AND r.workload = p.workload AND r.owner_id = p.owner_id
            AND (r.run_at, r.job_seq) <= ({}, {})
            AND NOT EXISTS (SELECT 1 FROM disabled_owners d WHERE d.owner_id = p.owner_id)
-         ORDER BY p.ord, r.run_at, r.job_seq LIMIT $3",
+         ORDER BY p.ord, r.run_at, r.job_seq",
         last("run_at"),
         last("job_seq")
     )
@@ -165,10 +164,21 @@ async fn pick_sqlite(
              LEFT JOIN checkpoints c ON c.job_seq = r.job_seq"
         )
     });
-    let shares: Vec<_> =
-        pairs.iter().map(|pair| (pair.workload.as_str(), pair.owner.0, pair.limit)).collect();
+    let pairs: Vec<&Pair> = pairs.iter().filter(|pair| pair.limit > 0).collect();
+    let keys: Vec<_> = pairs.iter().map(|pair| (pair.workload.as_str(), pair.owner.0)).collect();
+    let largest = pairs.iter().map(|pair| pair.limit).max().unwrap_or(0);
     let dialect = Dialect::Sqlite;
-    let picked = fetch_all!(tx, ReadyRow, PICK_SQLITE.of(dialect), json_rows(&shares), priority, limit)?;
+    let mut picked = fetch_all!(tx, ReadyRow, PICK_SQLITE.of(dialect), json_rows(&keys), priority, largest)?;
+    let mut left: HashMap<(String, i64), i64> =
+        pairs.iter().map(|pair| ((pair.workload.clone(), pair.owner.0), pair.limit)).collect();
+    picked.retain(|row| {
+        let share = left.get_mut(&(row.workload.clone(), row.owner_id));
+        share.is_some_and(|share| {
+            *share -= 1;
+            *share >= 0
+        })
+    });
+    picked.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     if picked.is_empty() {
         return Ok(Vec::new());
     }
