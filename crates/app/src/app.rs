@@ -10,7 +10,7 @@ use windrow_blob::{BlobStore, InstallationSalt, OwnerHash};
 use windrow_core::{OwnerId, SharedClock, Timestamp};
 use windrow_engine::WorkloadRegistry;
 use windrow_models::Models;
-use windrow_store::{Conn, Db, MigrationSet, Tx};
+use windrow_store::{Conn, MigrationSet, Store, Tx, UnitFuture};
 
 use crate::watch::Watchers;
 use crate::{AppError, AppSettings};
@@ -21,7 +21,7 @@ pub struct App(Arc<AppInner>);
 
 /// What an [`App`] is made of.
 pub struct AppParts {
-    pub db: Db,
+    pub store: Store,
     /// The platform's and the workloads', for readiness.
     pub migrations: Vec<MigrationSet>,
     pub blob: BlobStore,
@@ -59,7 +59,7 @@ impl App {
                 .map_err(|error| BuildError { workload: name.to_owned(), problem: error.to_string() })?;
             validators.insert(name.to_owned(), validator);
         }
-        let watchers = Watchers::new(parts.db.clone());
+        let watchers = Watchers::new(parts.store.db().clone());
         Ok(Self(Arc::new(AppInner { parts, validators, watchers })))
     }
 }
@@ -78,11 +78,17 @@ impl AppInner {
     }
 
     pub(crate) async fn read(&self) -> Result<Conn, AppError> {
-        Ok(self.parts.db.read().await?)
+        Ok(self.parts.store.read().await?)
     }
 
-    pub(crate) async fn begin(&self) -> Result<Tx, AppError> {
-        Ok(self.parts.db.begin().await?)
+    /// Runs a use case's writes in one transaction and returns once it is on disk. An error undoes all of them. The work
+    /// may be run more than once, so it has no effects outside the transaction.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, AppError>
+    where
+        F: for<'a> FnMut(&'a mut Tx) -> UnitFuture<'a, T, AppError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.parts.store.unit(work).await
     }
 
     pub(crate) fn owner_hash(&self, owner: OwnerId) -> OwnerHash {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use windrow_api_types::{AuditEntry, AuditQuery, Page};
+use windrow_core::Timestamp;
 use windrow_store::audit::{self, AuditFilter, Entry, NewEntry};
 use windrow_store::{StoreError, Tx};
 
@@ -27,26 +28,51 @@ impl App {
         Ok(Page { items: items.into_iter().collect::<Result<_, _>>()?, next_cursor })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the columns of an audit line")]
-    pub(crate) async fn write_audit(
+    /// A line about an act by somebody, as of now; to be written in the transaction of the act.
+    pub(crate) fn audit_line(
         &self,
-        tx: &mut Tx,
         by: Authority<'_>,
-        action: &str,
-        target: &str,
-        before: Option<Value>,
-        after: Option<Value>,
+        action: &'static str,
+        target: String,
         reason: &str,
-    ) -> Result<(), AppError> {
-        let entry = NewEntry {
+    ) -> AuditLine {
+        AuditLine {
             at: self.now(),
-            actor: by.name(),
+            actor: by.name().to_owned(),
             action,
             target,
-            before: before.map(|value| value.to_string()),
-            after: after.map(|value| value.to_string()),
-            reason,
-            request_id: by.request_id(),
+            reason: reason.trim().to_owned(),
+            request_id: by.request_id().map(str::to_owned),
+            before: None,
+            after: None,
+        }
+    }
+}
+
+/// A line that is to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct AuditLine {
+    pub(crate) at: Timestamp,
+    pub(crate) actor: String,
+    pub(crate) action: &'static str,
+    pub(crate) target: String,
+    pub(crate) reason: String,
+    pub(crate) request_id: Option<String>,
+    pub(crate) before: Option<Value>,
+    pub(crate) after: Option<Value>,
+}
+
+impl AuditLine {
+    pub(crate) async fn write(&self, tx: &mut Tx) -> Result<(), AppError> {
+        let entry = NewEntry {
+            at: self.at,
+            actor: &self.actor,
+            action: self.action,
+            target: &self.target,
+            before: self.before.as_ref().map(Value::to_string),
+            after: self.after.as_ref().map(Value::to_string),
+            reason: &self.reason,
+            request_id: self.request_id.as_deref(),
         };
         Ok(audit::append(tx, entry).await?)
     }

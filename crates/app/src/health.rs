@@ -13,10 +13,12 @@ impl App {
 
     /// Looks at all that the process needs. What it found is in the answer; nothing is an error.
     pub async fn ready(&self) -> Ready {
-        let database = self.parts.db.ping().await.map_err(|error| error.to_string());
+        let database = self.parts.store.db().ping().await.map_err(|error| error.to_string());
         let reachable = database.is_ok();
         let migrations = if reachable {
-            migrate::check(&self.parts.db, &self.parts.migrations).await.map_err(|error| error.to_string())
+            migrate::check(self.parts.store.db(), &self.parts.migrations)
+                .await
+                .map_err(|error| error.to_string())
         } else {
             Err("unknown while the database can't be reached".to_owned())
         };
@@ -39,7 +41,7 @@ impl App {
 
     async fn last_successes(&self, ready: bool) -> Vec<WorkloadHealth> {
         let names: Vec<&str> = self.parts.workloads.names().collect();
-        let found = match self.parts.db.read().await {
+        let found = match self.parts.store.read().await {
             Ok(mut conn) if ready => jobs::last_successes(&mut conn, &names).await.unwrap_or_default(),
             _ => Vec::new(),
         };

@@ -93,21 +93,24 @@ impl App {
         if settle.cost_usd.as_pico() < 0 {
             return Err(AppError::invalid("/cost_usd", "must not be negative"));
         }
-        let mut tx = self.begin().await?;
-        let found = ledger::unconfirmed_call(&mut tx, id).await?;
-        let call = found.ok_or_else(|| AppError::CallNotUnconfirmed(id.to_string()))?;
-        let op = by_bill(&call, settle.cost_usd);
-        let answers = hot::reserve_and_settle(&mut tx, &[op], self.now()).await?;
-        if !matches!(answers[..], [MoneyAnswer::Settled { .. }]) {
-            return Err(AppError::CallNotUnconfirmed(id.to_string()));
-        }
-        let target = format!("call:{id}");
-        let (before, after) = (json!({"cost_usd": call.worst}), json!({"cost_usd": settle.cost_usd}));
-        let by = Authority::Actor(actor);
-        self.write_audit(&mut tx, by, "call.settle", &target, Some(before), Some(after), &settle.reason)
-            .await?;
-        tx.commit().await?;
-        Ok(())
+        let line =
+            self.audit_line(Authority::Actor(actor), "call.settle", format!("call:{id}"), &settle.reason);
+        let (cost, now) = (settle.cost_usd, self.now());
+        self.write(move |tx| {
+            let mut line = line.clone();
+            Box::pin(async move {
+                let settled = || AppError::CallNotUnconfirmed(id.to_string());
+                let call = ledger::unconfirmed_call(tx, id).await?.ok_or_else(settled)?;
+                let answers = hot::reserve_and_settle(tx, &[by_bill(&call, cost)], now).await?;
+                if !matches!(answers[..], [MoneyAnswer::Settled { .. }]) {
+                    return Err(settled());
+                }
+                line.before = Some(json!({"cost_usd": call.worst}));
+                line.after = Some(json!({"cost_usd": cost}));
+                line.write(tx).await
+            })
+        })
+        .await
     }
 }
 

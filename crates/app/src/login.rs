@@ -78,10 +78,12 @@ impl App {
         if let Some(user) = users::by_sub(&mut self.read().await?, sub).await? {
             return Ok(user);
         }
-        let mut tx = self.begin().await?;
-        let user = users::ensure(&mut tx, sub, self.now()).await?;
-        tx.commit().await?;
-        Ok(user)
+        let (sub, now) = (sub.to_owned(), self.now());
+        self.write(move |tx| {
+            let sub = sub.clone();
+            Box::pin(async move { Ok(users::ensure(tx, &sub, now).await?) })
+        })
+        .await
     }
 
     /// Notes that a key is in use: to the hour, so that most requests write nothing.
@@ -90,9 +92,7 @@ impl App {
         let hour = Timestamp::from_micros(now - now.rem_euclid(HOUR));
         let known = api_keys::last_used(&mut self.read().await?, id).await?;
         if known.is_none_or(|used| used < hour) {
-            let mut tx = self.begin().await?;
-            api_keys::touch(&mut tx, id, hour).await?;
-            tx.commit().await?;
+            self.write(move |tx| Box::pin(async move { Ok(api_keys::touch(tx, id, hour).await?) })).await?;
         }
         Ok(())
     }

@@ -1,13 +1,15 @@
 //! Uploads: a URL is handed out, bytes arrive, `complete` checks what arrived.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use windrow_api_types::{CreateUpload, CreatedUpload, Page, PageQuery, Upload};
 use windrow_blob::{BlobError, ObjectKey, Prefix, SNIFF_LEN, UploadOptions, sanitise_file_name, sniff};
-use windrow_core::{FieldError, UploadId, UploadStatus};
+use windrow_core::{FieldError, OwnerId, Timestamp, UploadId, UploadStatus};
+use windrow_store::Tx;
 use windrow_store::uploads::{self, Verified};
 
 use crate::artifacts::object_key;
@@ -70,9 +72,11 @@ impl App {
             complete_by: signed.expires_at.plus(settings.complete_grace),
             ended_at: None,
         };
-        let mut tx = self.begin().await?;
-        uploads::insert(&mut tx, &row).await?;
-        tx.commit().await?;
+        self.write(move |tx| {
+            let row = row.clone();
+            Box::pin(async move { Ok(uploads::insert(tx, &row).await?) })
+        })
+        .await?;
         let headers: BTreeMap<String, String> =
             signed.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let (url, method) = (signed.url, signed.method.to_owned());
@@ -94,20 +98,13 @@ impl App {
         if self.now() > row.complete_by {
             return Err(AppError::UploadExpired);
         }
-        let found = self.inspect(&row).await?;
-        let mut tx = self.begin().await?;
-        match &found.problem {
-            Some(problem) => uploads::reject(&mut tx, actor.owner(), id, problem, self.now()).await?,
-            None => {
-                let verified = Verified {
-                    etag: found.etag.as_deref(),
-                    sha256: &found.sha256,
-                    detected_type: found.detected_type,
-                };
-                uploads::store(&mut tx, actor.owner(), id, &verified, self.now()).await?
-            }
-        };
-        tx.commit().await?;
+        let found = Arc::new(self.inspect(&row).await?);
+        let (owner, now) = (actor.owner(), self.now());
+        self.write(move |tx| {
+            let found = Arc::clone(&found);
+            Box::pin(async move { found.record(tx, owner, id, now).await })
+        })
+        .await?;
         // whoever was faster has decided
         completed(self.own_upload(actor, id).await?)
     }
@@ -171,6 +168,30 @@ impl App {
             None
         };
         Ok(Found { etag: info.etag, sha256, detected_type: kind.media_type(), problem })
+    }
+}
+
+impl Found {
+    /// Writes what became of the upload, unless somebody else already has.
+    async fn record(
+        &self,
+        tx: &mut Tx,
+        owner: OwnerId,
+        id: UploadId,
+        now: Timestamp,
+    ) -> Result<(), AppError> {
+        match &self.problem {
+            Some(problem) => uploads::reject(tx, owner, id, problem, now).await?,
+            None => {
+                let verified = Verified {
+                    etag: self.etag.as_deref(),
+                    sha256: &self.sha256,
+                    detected_type: self.detected_type,
+                };
+                uploads::store(tx, owner, id, &verified, now).await?
+            }
+        };
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use windrow_core::{ApiKeyId, OwnerId, Role, Scope, UserStatus};
 use windrow_store::users::{self, UserFilter};
 use windrow_store::{Tx, api_keys};
 
+use crate::audit::AuditLine;
 use crate::{Actor, App, AppError, Authority, audit, cursor};
 
 /// The longest name of a key, in characters.
@@ -57,10 +58,12 @@ impl App {
     ) -> Result<User, AppError> {
         by.may_administer()?;
         audit::check_reason(&change.reason)?;
-        let mut tx = self.begin().await?;
-        let changed = self.apply_change(&mut tx, by, id, change).await?;
-        tx.commit().await?;
-        Ok(changed)
+        let change = self.change(by, change);
+        let changed = self.write(move |tx| {
+            let change = change.clone();
+            Box::pin(async move { change.apply(tx, id).await })
+        });
+        Ok(user(changed.await?))
     }
 
     /// The same by subject, for a user who may never have been seen: makes the first admin.
@@ -71,40 +74,20 @@ impl App {
         by.may_administer()?;
         audit::check_reason(&change.reason)?;
         crate::login::check_sub(sub)?;
-        let mut tx = self.begin().await?;
-        let id = users::ensure(&mut tx, sub, self.now()).await?.id;
-        let changed = self.apply_change(&mut tx, by, id, change).await?;
-        tx.commit().await?;
-        Ok(changed)
+        let (change, sub) = (self.change(by, change), sub.to_owned());
+        let changed = self.write(move |tx| {
+            let (change, sub) = (change.clone(), sub.clone());
+            Box::pin(async move {
+                let id = users::ensure(tx, &sub, change.line.at).await?.id;
+                change.apply(tx, id).await
+            })
+        });
+        Ok(user(changed.await?))
     }
 
-    async fn apply_change(
-        &self,
-        tx: &mut Tx,
-        by: Authority<'_>,
-        id: OwnerId,
-        change: &ChangeUser,
-    ) -> Result<User, AppError> {
-        // admins first and in order, then the user: two changes at once wait for each other instead of deadlocking
-        let admins = users::lock_active_admins(tx).await?;
-        let before = users::lock(tx, id).await?.ok_or_else(|| AppError::not_found("user", id))?;
-        let role = change.role.unwrap_or(before.role);
-        let status = change.status.unwrap_or(before.status);
-        let stays_admin = role == Role::Admin && status == UserStatus::Active;
-        if admins == [id] && !stays_admin {
-            return Err(AppError::LastAdmin);
-        }
-        let after = users::set(tx, id, role, status, self.now()).await?;
-        let action = match (before.status, status) {
-            (UserStatus::Active, UserStatus::Disabled) => "user.disable",
-            (UserStatus::Disabled, UserStatus::Active) => "user.enable",
-            _ => "user.grant",
-        };
-        let state = |user: &users::User| json!({"role": user.role, "status": user.status});
-        let target = format!("user:{}", after.sub);
-        self.write_audit(tx, by, action, &target, Some(state(&before)), Some(state(&after)), &change.reason)
-            .await?;
-        Ok(user(after))
+    fn change(&self, by: Authority<'_>, change: &ChangeUser) -> Change {
+        let line = self.audit_line(by, "user.grant", String::new(), &change.reason);
+        Change { role: change.role, status: change.status, line }
     }
 
     /// Makes an API key for the actor; its secret is in this answer and nowhere else. A key's scopes can't exceed those
@@ -127,25 +110,23 @@ impl App {
             last_used_at: None,
             revoked_at: None,
         };
-        let mut tx = self.begin().await?;
-        let live = api_keys::list(&mut tx, actor.owner()).await?;
-        if live.iter().filter(|key| key.is_live(self.now())).count() >= MAX_LIVE_KEYS {
-            let message = format!("you have {MAX_LIVE_KEYS} keys that work; revoke one first");
-            return Err(AppError::invalid("", message));
-        }
-        api_keys::insert(&mut tx, &key_row, &secret.sha256()).await?;
-        let (target, after) = (format!("key:{}", key_row.id), json!({"scopes": key_row.scopes}));
-        self.write_audit(
-            &mut tx,
-            Authority::Actor(actor),
-            "key.create",
-            &target,
-            None,
-            Some(after),
-            &key_row.name,
-        )
+        let target = format!("key:{}", key_row.id);
+        let mut line = self.audit_line(Authority::Actor(actor), "key.create", target, &key_row.name);
+        line.after = Some(json!({"scopes": key_row.scopes}));
+        let (row, hash) = (key_row.clone(), secret.sha256());
+        self.write(move |tx| {
+            let (row, line) = (row.clone(), line.clone());
+            Box::pin(async move {
+                let keys = api_keys::list(tx, row.owner).await?;
+                if keys.iter().filter(|key| key.is_live(line.at)).count() >= MAX_LIVE_KEYS {
+                    let message = format!("you have {MAX_LIVE_KEYS} keys that work; revoke one first");
+                    return Err(AppError::invalid("", message));
+                }
+                api_keys::insert(tx, &row, &hash).await?;
+                line.write(tx).await
+            })
+        })
         .await?;
-        tx.commit().await?;
         Ok(CreatedApiKey { key: key(key_row), secret: secret.expose().to_owned() })
     }
 
@@ -158,14 +139,19 @@ impl App {
     /// Ends one of the actor's keys for good; doing it twice is no error.
     pub async fn revoke_key(&self, actor: &Actor, id: ApiKeyId) -> Result<ApiKey, AppError> {
         actor.may_write()?;
-        let mut tx = self.begin().await?;
-        let revoked = api_keys::revoke(&mut tx, actor.owner(), id, self.now()).await?;
-        let revoked = revoked.ok_or_else(|| AppError::not_found("API key", id))?;
-        let target = format!("key:{id}");
-        self.write_audit(&mut tx, Authority::Actor(actor), "key.revoke", &target, None, None, &revoked.name)
-            .await?;
-        tx.commit().await?;
-        Ok(key(revoked))
+        let owner = actor.owner();
+        let line = self.audit_line(Authority::Actor(actor), "key.revoke", format!("key:{id}"), "");
+        let revoked = self.write(move |tx| {
+            let mut line = line.clone();
+            Box::pin(async move {
+                let revoked = api_keys::revoke(tx, owner, id, line.at).await?;
+                let revoked = revoked.ok_or_else(|| AppError::not_found("API key", id))?;
+                line.reason.clone_from(&revoked.name);
+                line.write(tx).await?;
+                Ok(revoked)
+            })
+        });
+        Ok(key(revoked.await?))
     }
 
     fn check_key(&self, actor: &Actor, request: &CreateApiKey) -> Result<(), AppError> {
@@ -188,6 +174,40 @@ impl App {
             }
         }
         Ok(())
+    }
+}
+
+/// A change of a user, with the line that tells of it.
+#[derive(Clone)]
+struct Change {
+    role: Option<Role>,
+    status: Option<UserStatus>,
+    line: AuditLine,
+}
+
+impl Change {
+    async fn apply(mut self, tx: &mut Tx, id: OwnerId) -> Result<users::User, AppError> {
+        // admins first and in order, then the user: two changes at once wait for each other instead of deadlocking
+        let admins = users::lock_active_admins(tx).await?;
+        let before = users::lock(tx, id).await?.ok_or_else(|| AppError::not_found("user", id))?;
+        let role = self.role.unwrap_or(before.role);
+        let status = self.status.unwrap_or(before.status);
+        let stays_admin = role == Role::Admin && status == UserStatus::Active;
+        if admins == [id] && !stays_admin {
+            return Err(AppError::LastAdmin);
+        }
+        let after = users::set(tx, id, role, status, self.line.at).await?;
+        self.line.action = match (before.status, status) {
+            (UserStatus::Active, UserStatus::Disabled) => "user.disable",
+            (UserStatus::Disabled, UserStatus::Active) => "user.enable",
+            _ => "user.grant",
+        };
+        let state = |user: &users::User| json!({"role": user.role, "status": user.status});
+        self.line.target = format!("user:{}", after.sub);
+        self.line.before = Some(state(&before));
+        self.line.after = Some(state(&after));
+        self.line.write(tx).await?;
+        Ok(after)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use windrow_api_types::Job;
 use windrow_core::{JobId, JobSeq};
-use windrow_store::hot::{self, CancelAnswer, Closing, NewJob, Reopened, Submitted};
+use windrow_store::hot::{CancelAnswer, Reopened};
 use windrow_store::jobs;
 
 use super::look::own_head;
@@ -16,10 +16,10 @@ impl App {
     pub async fn cancel_job(&self, actor: &Actor, id: JobId) -> Result<Job, AppError> {
         actor.may_write()?;
         let head = own_head(&mut self.read().await?, actor.owner(), id).await?;
-        let mut tx = self.begin().await?;
-        let (answer, closing) = hot::cancel(&mut tx, head.seq, self.now()).await?;
-        tx.commit().await?;
-        self.stop_children(closing).await?;
+        let store = &self.parts.store;
+        let answer = store.cancel(head.seq).await?;
+        // the sweeper would find them too: here they end before the answer
+        store.stop_children().await?;
         match answer {
             CancelAnswer::Cancelled | CancelAnswer::Asked => self.job_body(actor.owner(), id).await,
             CancelAnswer::AlreadyEnded(status) => {
@@ -42,10 +42,7 @@ impl App {
     }
 
     pub(super) async fn reopen(&self, job: JobSeq, id: JobId) -> Result<(), AppError> {
-        let mut tx = self.begin().await?;
-        let reopened = hot::reopen(&mut tx, job, None, self.now()).await?;
-        tx.commit().await?;
-        match reopened {
+        match self.parts.store.reopen(job, None).await? {
             Reopened::Reopened { .. } => Ok(()),
             Reopened::NotEnded(status) => Err(AppError::JobState(format!(
                 "the job is {status}: only a failed, cancelled or budget-exceeded one can be retried"
@@ -59,24 +56,5 @@ impl App {
             )),
             Reopened::NotFound => Err(AppError::not_found("job", id)),
         }
-    }
-
-    /// One transaction for all of them.
-    pub(super) async fn submit_new(&self, new: Vec<NewJob>) -> Result<Vec<Submitted>, AppError> {
-        let mut tx = self.begin().await?;
-        let submitted = hot::submit(&mut tx, &new, self.now()).await?;
-        tx.commit().await?;
-        Ok(submitted)
-    }
-
-    /// Goes on until no child is left to stop, a transaction at a time.
-    pub(super) async fn stop_children(&self, closing: Closing) -> Result<(), AppError> {
-        let mut more = closing.stopping;
-        while more {
-            let mut tx = self.begin().await?;
-            more = hot::stop_children(&mut tx, self.now()).await?.more;
-            tx.commit().await?;
-        }
-        Ok(())
     }
 }

@@ -20,21 +20,17 @@ impl App {
                 head.workload
             )));
         }
-        let mut tx = self.begin().await?;
-        let approval = hot::approve(&mut tx, head.seq, self.now()).await?;
-        decided(approval, id)?;
-        let target = format!("job:{id}");
-        self.write_audit(
-            &mut tx,
-            Authority::Actor(actor),
-            "job.approve",
-            &target,
-            None,
-            None,
-            &decision.reason,
-        )
+        let line =
+            self.audit_line(Authority::Actor(actor), "job.approve", format!("job:{id}"), &decision.reason);
+        let (job, now) = (head.seq, self.now());
+        self.write(move |tx| {
+            let line = line.clone();
+            Box::pin(async move {
+                decided(hot::approve(tx, job, now).await?, id)?;
+                line.write(tx).await
+            })
+        })
         .await?;
-        tx.commit().await?;
         self.job_body(head.owner_id, id).await
     }
 
@@ -44,22 +40,18 @@ impl App {
     /// As [`App::approve_job`].
     pub async fn reject_job(&self, actor: &Actor, id: JobId, decision: &Decision) -> Result<Job, AppError> {
         let head = self.to_decide(actor, id, decision).await?;
-        let mut tx = self.begin().await?;
-        let (approval, closing) = hot::reject(&mut tx, head.seq, &decision.reason, self.now()).await?;
-        decided(approval, id)?;
-        let target = format!("job:{id}");
-        self.write_audit(
-            &mut tx,
-            Authority::Actor(actor),
-            "job.reject",
-            &target,
-            None,
-            None,
-            &decision.reason,
-        )
+        let line =
+            self.audit_line(Authority::Actor(actor), "job.reject", format!("job:{id}"), &decision.reason);
+        let (job, now) = (head.seq, self.now());
+        self.write(move |tx| {
+            let line = line.clone();
+            Box::pin(async move {
+                let (approval, _) = hot::reject(tx, job, &line.reason, now).await?;
+                decided(approval, id)?;
+                line.write(tx).await
+            })
+        })
         .await?;
-        tx.commit().await?;
-        self.stop_children(closing).await?;
         self.job_body(head.owner_id, id).await
     }
 

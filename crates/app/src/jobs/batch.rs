@@ -44,7 +44,7 @@ impl App {
         let mut submitted = Vec::with_capacity(new.len());
         let mut new = new.into_iter().peekable();
         while new.peek().is_some() {
-            submitted.extend(self.submit_new(new.by_ref().take(CHUNK).collect()).await?);
+            submitted.extend(self.parts.store.submit(new.by_ref().take(CHUNK).collect()).await?);
         }
         Ok(reply(actor, items, &submitted))
     }

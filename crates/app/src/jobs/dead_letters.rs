@@ -127,24 +127,28 @@ impl App {
 
     /// False when it is no dead letter (any more): somebody else was faster.
     async fn decide(&self, actor: &Actor, head: &Head, act: Act) -> Result<bool, AppError> {
-        let mut tx = self.begin().await?;
-        if !dead_letters::waits(&mut tx, head.seq).await? {
-            return Ok(false);
-        }
-        let done = match act {
-            Act::Retry => {
-                let reopened = hot::reopen(&mut tx, head.seq, None, self.now()).await?;
-                matches!(reopened, hot::Reopened::Reopened { .. })
-            }
-            Act::Discard => hot::discard(&mut tx, head.seq, self.now()).await?,
-        };
-        if done && head.owner_id != actor.owner() {
-            let target = format!("job:{}", head.id);
-            self.write_audit(&mut tx, Authority::Actor(actor), act.name(), &target, None, None, REASON)
-                .await?;
-        }
-        tx.commit().await?;
-        Ok(done)
+        let line = self.audit_line(Authority::Actor(actor), act.name(), format!("job:{}", head.id), REASON);
+        let (job, of_another, now) = (head.seq, head.owner_id != actor.owner(), self.now());
+        self.write(move |tx| {
+            let line = line.clone();
+            Box::pin(async move {
+                if !dead_letters::waits(tx, job).await? {
+                    return Ok(false);
+                }
+                let done = match act {
+                    Act::Retry => {
+                        let reopened = hot::reopen(tx, job, None, now).await?;
+                        matches!(reopened, hot::Reopened::Reopened { .. })
+                    }
+                    Act::Discard => hot::discard(tx, job, now).await?,
+                };
+                if done && of_another {
+                    line.write(tx).await?;
+                }
+                Ok(done)
+            })
+        })
+        .await
     }
 }
 

@@ -54,7 +54,7 @@ impl App {
         let mut conn = self.read().await?;
         let prepared = self.prepare(&mut conn, actor, request, idempotency).await?;
         drop(conn);
-        let submitted = self.submit_new(vec![prepared.new]).await?;
+        let submitted = self.parts.store.submit(vec![prepared.new]).await?;
         match submitted.first().copied() {
             Some(Submitted::Created { id, .. }) => {
                 Ok(SubmitReply { job: self.job_body(actor.owner(), id).await?, reused: false })

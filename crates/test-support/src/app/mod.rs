@@ -19,7 +19,7 @@ use windrow_engine::{Workload, WorkloadRegistry};
 use windrow_models::{Models, ModelsSettings};
 use windrow_store::hot::{self, ClaimRequest, Claimed, Cursor, End, EndRun, WorkerKind};
 use windrow_store::migrate::{self, PLATFORM};
-use windrow_store::{Db, DbOptions, MigrationSet, jobs};
+use windrow_store::{Db, DbOptions, MigrationSet, Store, StoreOptions, jobs};
 
 pub use echo::Echo;
 
@@ -83,7 +83,7 @@ impl TestApp {
             root: dir.path().to_owned(),
             public_url: Url::parse(PUBLIC_URL).expect("a URL"),
             signing_key: SigningKey::from_bytes([2; 32]),
-            salt: salt.clone(),
+            salt,
         };
         let blob =
             BlobStore::open(BlobSettings::Local(local), shared.clone()).expect("the object store opens");
@@ -94,8 +94,10 @@ impl TestApp {
             .with_default_owner(options.default_owner);
         let mut workloads: Vec<Arc<dyn Workload>> = vec![Arc::new(Echo)];
         workloads.extend(options.workloads);
+        let store =
+            Store::open(db.clone(), shared.clone(), StoreOptions::default()).await.expect("the store opens");
         let parts = AppParts {
-            db: db.clone(),
+            store,
             migrations,
             blob: blob.clone(),
             salt,
@@ -161,8 +163,7 @@ impl TestApp {
             caps: hot::Caps::default(),
             leased: false,
         };
-        let claimed =
-            hot::claim(&mut tx, &request, &mut Cursor::new(0), now, self.clock.monotonic()).await;
+        let claimed = hot::claim(&mut tx, &request, &mut Cursor::new(0), now, self.clock.monotonic()).await;
         tx.commit().await.expect("the claim commits");
         claimed.expect("a claim")
     }
@@ -227,7 +228,7 @@ impl TestApp {
         let open: Vec<String> =
             open.iter().map(|job| format!("{} ({}, {})", job.id, job.workload, job.status)).collect();
         assert!(open.is_empty(), "jobs are still open: {}", open.join(", "));
-        self.db.close().await;
+        self.app.parts.store.close().await;
         drop(self.test_db);
     }
 }
