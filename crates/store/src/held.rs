@@ -1,6 +1,6 @@
 //! What an engine asks about the runs that it serves, beside the hot statements.
 
-use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, PicoUsd, RunNo, Timestamp, WorkerId};
+use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, PicoUsd, Timestamp};
 
 use crate::{Conn, StoreError, fetch_all, fetch_one, fetch_optional};
 
@@ -34,13 +34,6 @@ pub async fn served_job(conn: &mut Conn, id: JobId) -> Result<Option<ServedJob>,
          FROM jobs j LEFT JOIN budgets b ON b.id = j.budget_id LEFT JOIN running r ON r.job_seq = j.seq
          WHERE j.id = $1";
     fetch_optional!(conn, ServedJob, sql, id)
-}
-
-/// The runs that a worker holds.
-pub async fn runs_of(conn: &mut Conn, worker: WorkerId) -> Result<Vec<(JobSeq, RunNo)>, StoreError> {
-    let sql = "SELECT job_seq, run FROM running WHERE worker_id = $1 ORDER BY job_seq";
-    let rows = fetch_all!(conn, (i64, i64), sql, worker)?;
-    Ok(rows.into_iter().map(|(job, run)| (JobSeq(job), RunNo(run))).collect())
 }
 
 /// The job at the root of a job's tree.

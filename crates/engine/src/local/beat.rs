@@ -31,11 +31,12 @@ impl Beater for LocalBeater {
     async fn beat(&mut self, _held: &[RunRef]) -> Result<BeatReply, EngineError> {
         // One process owns an embedded database, and its end is seen by whoever takes the lock: nobody counts its beats.
         // Nor does anybody count those of an engine whose runs are held by leases.
-        if self.engine.db().dialect() == Dialect::Sqlite || self.engine.inner.settings.leased {
+        let db = self.engine.store().db();
+        if db.dialect() == Dialect::Sqlite || self.engine.inner.settings.leased {
             return Ok(BeatReply::default());
         }
-        let own = self.own.get_or_insert_with(|| self.engine.db().reconnect(1));
-        let mut conn = own.writer().await?;
+        let own = self.own.get_or_insert_with(|| db.reconnect(1));
+        let mut conn = own.aside().await?;
         match hot::beat(&mut conn, self.engine.worker()).await? {
             Beat::Alive => Ok(BeatReply::default()),
             Beat::Dead => {
@@ -56,9 +57,7 @@ impl LocalEngine {
     pub async fn renew(&self, run: RunRef) -> Result<Option<StopReason>, EngineError> {
         let served = self.served(run).await?;
         if self.inner.settings.leased {
-            let mut tx = self.db().begin().await?;
-            let renewed = hot::renew(&mut tx, &[at(run, &served)]).await?;
-            tx.commit().await?;
+            let renewed = self.store().renew(vec![at(run, &served)]).await?;
             if renewed.first() != Some(&Fenced::Applied) {
                 return Err(EngineError::Stale);
             }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use windrow_api_types::worker::{ClaimRequest, Lease, RunEnd, RunRef, SCHEMA_VERSION};
 use windrow_blob::OwnerHash;
 use windrow_core::JobError;
+use windrow_store::Conn;
 use windrow_store::hot::{self, Claimed};
-use windrow_store::{Conn, StoreError, held};
 
 use super::runs::Served;
 use super::{LocalEngine, json};
@@ -17,18 +17,35 @@ impl LocalEngine {
     pub(super) async fn claim_leases(&self, request: &ClaimRequest) -> Result<Vec<Lease>, EngineError> {
         let clock = &self.inner.parts.clock;
         let until = clock.monotonic().saturating_add(Duration::from_millis(request.wait_ms));
+        // Before the first look: what comes after it moves the counter.
+        let mut work = self.store().wakes().work();
         loop {
-            // Before the look: what comes after it rings a bell that is heard.
-            let bell = self.inner.bell.notified();
-            tokio::pin!(bell);
-            bell.as_mut().enable();
-            let leases = self.claim_once(request).await?;
+            work.mark_unchanged();
+            let leases = self.claim_heard(request).await?;
             let left = until.saturating_sub(clock.monotonic());
             if !leases.is_empty() || left.is_zero() {
                 return Ok(leases);
             }
-            let _bell_or_poll = tokio::time::timeout(left.min(self.inner.settings.poll), bell).await;
+            let _woken_or_poll =
+                tokio::time::timeout(left.min(self.inner.settings.poll), work.changed()).await;
         }
+    }
+
+    /// A claim in a task of its own: when whoever asked goes away meanwhile, its leases go back in line.
+    async fn claim_heard(&self, request: &ClaimRequest) -> Result<Vec<Lease>, EngineError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let (engine, request) = (self.clone(), request.clone());
+        tokio::spawn(async move {
+            let Err(Ok(unheard)) = reply.send(engine.claim_once(&request).await) else { return };
+            for lease in unheard {
+                if let Err(error) = engine.end_run(lease.run, RunEnd::Released).await {
+                    tracing::warn!(run = %lease.run, %error, "a lease that nobody took is left to be rescued");
+                }
+            }
+        });
+        answer
+            .await
+            .unwrap_or_else(|_| Err(EngineError::Unavailable("the process is shutting down".to_owned())))
     }
 
     async fn claim_once(&self, request: &ClaimRequest) -> Result<Vec<Lease>, EngineError> {
@@ -63,38 +80,29 @@ impl LocalEngine {
             caps: self.inner.settings.caps.clone(),
             leased: self.inner.settings.leased,
         };
-        let clock = &self.inner.parts.clock;
-        let mut cursor = self.inner.cursor.lock().await;
-        let mut tx = self.db().begin().await?;
-        let claimed = hot::claim(&mut tx, &request, &mut cursor, clock.now(), clock.monotonic()).await;
-        let claimed = match claimed {
-            Ok(claimed) if claimed.is_empty() => return Ok(claimed),
-            Ok(claimed) => claimed,
-            Err(error) => {
-                cursor.forget();
-                return Err(error.into());
+        // One at a time: what is held and handed out must agree whenever strays are looked for.
+        let _alone = self.inner.runs.claiming().await;
+        match self.store().claim(request).await {
+            Ok(claimed) => {
+                self.inner.runs.hand_out(claimed.iter().map(|claimed| claimed.at));
+                Ok(claimed)
             }
-        };
-        match tx.commit().await {
-            Ok(()) => Ok(claimed),
             Err(error) => {
-                cursor.forget();
-                drop(cursor);
-                if matches!(error, StoreError::UnknownOutcome(_)) {
-                    self.release_unknown(&claimed).await;
+                // It may be that something was claimed: nobody would run it.
+                if let Err(error) = self.release_strays().await {
+                    tracing::warn!(%error, "runs of a claim with unknown outcome are left to be rescued");
                 }
                 Err(error.into())
             }
         }
     }
 
-    /// Gives back what may or may not have been claimed: it is held by nobody who would run it.
-    async fn release_unknown(&self, claimed: &[Claimed]) {
-        let ends: Vec<hot::EndRun> =
-            claimed.iter().map(|claimed| hot::EndRun { at: claimed.at, end: hot::End::Release }).collect();
-        if let Err(error) = self.write_ends(&ends).await {
-            tracing::warn!(%error, "runs of a claim with unknown outcome are left to be rescued");
-        }
+    /// What this worker holds in the database without having handed it out goes back in line.
+    async fn release_strays(&self) -> Result<(), EngineError> {
+        let held = self.store().held(self.worker()).await?;
+        let strays = held.into_iter().filter(|run| !self.inner.runs.is_handed_out(*run));
+        let ends = strays.map(|at| hot::EndRun { at, end: hot::End::Release }).collect();
+        self.write_ends(ends).await.map(drop)
     }
 
     /// Reads what the run needs to begin. None: the run has ended already.
@@ -169,30 +177,9 @@ impl LocalEngine {
     /// One connection for all leases of a claim.
     async fn reader<'a>(&self, reader: &'a mut Option<Conn>) -> Result<&'a mut Conn, EngineError> {
         if reader.is_none() {
-            *reader = Some(self.db().read().await?);
+            *reader = Some(self.store().read().await?);
         }
         Ok(reader.as_mut().expect("made above"))
-    }
-
-    /// What this worker holds in the database and nobody of `held` runs goes back in line: what a crash between a commit
-    /// and its reply left behind.
-    ///
-    /// # Errors
-    /// When the database can't be reached.
-    pub async fn release_strays(&self, held: &[RunRef]) -> Result<usize, EngineError> {
-        let mut known = std::collections::HashSet::with_capacity(held.len());
-        for run in held {
-            known.insert((self.served(*run).await?.record.seq, run.run));
-        }
-        let mut conn = self.db().read().await?;
-        let mine = held::runs_of(&mut conn, self.worker()).await?;
-        drop(conn);
-        let strays = mine.into_iter().filter(|run| !known.contains(run));
-        let ends: Vec<hot::EndRun> = strays
-            .map(|(job, run)| hot::EndRun { at: hot::RunRef { job, run }, end: hot::End::Release })
-            .collect();
-        self.write_ends(&ends).await?;
-        Ok(ends.len())
     }
 }
 

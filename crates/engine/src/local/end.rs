@@ -6,7 +6,7 @@ use rand::RngExt as _;
 use windrow_api_types::worker::{EndReply, NewArtifact, Output, RunEnd, RunRef, SCHEMA_VERSION};
 use windrow_core::{ArtifactId, ErrorClass, JobError, RunOutcome};
 use windrow_store::artifacts::{self, Resource};
-use windrow_store::hot::{self, Closing, End, EndRun, Ended, EndedRun};
+use windrow_store::hot::{self, End, EndRun, Ended, EndedRun};
 use windrow_store::{Tx, held};
 
 use super::runs::{Served, own_key};
@@ -14,23 +14,22 @@ use super::{LocalEngine, at};
 use crate::workload::AfterCommit;
 use crate::{EngineError, Workload};
 
-/// What a run hands over beside its end.
-struct Handover<'a> {
-    served: &'a Served,
-    workload: &'a dyn Workload,
-    output: Option<&'a Output>,
-    error: Option<&'a JobError>,
+/// What a run hands over with its end.
+#[derive(Clone)]
+struct Handover {
+    row: EndRun,
+    served: Arc<Served>,
+    workload: Arc<dyn Workload>,
+    output: Option<Arc<Output>>,
+    error: Option<JobError>,
 }
 
 impl LocalEngine {
     pub(super) async fn end_run(&self, run: RunRef, end: RunEnd) -> Result<EndReply, EngineError> {
         let served = self.served(run).await?;
-        let workload = Arc::clone(self.workload(&served.workload)?);
-        let reply = match self.end_with(run, &served, &*workload, end).await {
+        let reply = match self.end_with(run, &served, end).await {
             // The workload's commit, or an output that can't be recorded: rolled back, and the run ends of it.
-            Err(EngineError::Job(error)) => {
-                self.end_with(run, &served, &*workload, RunEnd::Failed { error }).await
-            }
+            Err(EngineError::Job(error)) => self.end_with(run, &served, RunEnd::Failed { error }).await,
             reply => reply,
         };
         let reply = match reply {
@@ -38,12 +37,12 @@ impl LocalEngine {
             Err(EngineError::Job(error)) => {
                 tracing::error!(%run, %error, "the workload's commit failed for a failed run, too");
                 let end = EndRun { at: at(run, &served), end: self.failure(error, &served) };
-                self.write_ends(&[end]).await.map(|ended| reply_of(&ended[0]))
+                self.write_ends(vec![end]).await.map(|ended| reply_of(&ended[0]))
             }
             reply => reply,
         };
         if reply.is_ok() {
-            self.inner.runs.forget(run);
+            self.inner.runs.forget(run, at(run, &served));
         }
         reply
     }
@@ -51,67 +50,68 @@ impl LocalEngine {
     async fn end_with(
         &self,
         run: RunRef,
-        served: &Served,
-        workload: &dyn Workload,
+        served: &Arc<Served>,
         end: RunEnd,
     ) -> Result<EndReply, EngineError> {
-        let (output, error) = match &end {
+        let workload = self.workload(&served.workload)?;
+        let row = EndRun { at: at(run, served), end: self.meaning(&end, served) };
+        let (output, error) = match end {
             RunEnd::Done { output } | RunEnd::Partial { output } => (Some(output), None),
             RunEnd::Failed { error } => (None, Some(error)),
             RunEnd::Await | RunEnd::Released => (None, None),
         };
-        let row = EndRun { at: at(run, served), end: self.meaning(&end, served)? };
-        let artifacts = output.is_some_and(|output| !output.artifacts.is_empty());
+        let artifacts = output.as_ref().is_some_and(|output| !output.artifacts.is_empty());
         if !artifacts && !workload.has_commit() {
-            return Ok(reply_of(&self.write_ends(&[row]).await?[0]));
+            return Ok(reply_of(&self.write_ends(vec![row]).await?[0]));
         }
-        self.end_alone(row, &Handover { served, workload, output, error }).await
+        let (served, workload) = (Arc::clone(served), Arc::clone(workload));
+        self.end_alone(Handover { row, served, workload, output: output.map(Arc::new), error }).await
     }
 
     /// Ends that nobody else has a say in.
-    pub(super) async fn write_ends(&self, ends: &[EndRun]) -> Result<Vec<Ended>, EngineError> {
+    pub(super) async fn write_ends(&self, ends: Vec<EndRun>) -> Result<Vec<Ended>, EngineError> {
         if ends.is_empty() {
             return Ok(Vec::new());
         }
-        let mut tx = self.db().begin().await?;
-        let closing = hot::end_runs(&mut tx, ends, self.now()).await?;
-        tx.commit().await?;
-        self.after(&closing);
-        Ok(closing.ended)
+        Ok(self.store().end_runs(ends).await?)
     }
 
     /// A transaction of the run's own: its end, its artifacts, and what the workload writes.
-    async fn end_alone(&self, row: EndRun, handover: &Handover<'_>) -> Result<EndReply, EngineError> {
-        let mut tx = self.db().begin().await?;
-        let closing = hot::end_runs(&mut tx, &[row], self.now()).await?;
-        let Some(Ended::Ended(ended)) = closing.ended.first() else { return Ok(EndReply::Stale) };
-        let after = if ended.status.is_final() {
-            self.commit(&mut tx, ended, handover).await?
-        } else {
-            AfterCommit::default()
-        };
-        tx.commit().await?;
-        self.after(&closing);
+    async fn end_alone(&self, handover: Handover) -> Result<EndReply, EngineError> {
+        let engine = self.clone();
+        let written = self.store().alone(move |tx| {
+            let (engine, handover) = (engine.clone(), handover.clone());
+            Box::pin(async move {
+                let row = std::slice::from_ref(&handover.row);
+                let ended = hot::end_runs(tx, row, engine.now()).await?.ended.swap_remove(0);
+                let after = match &ended {
+                    Ended::Ended(end) if end.status.is_final() => engine.commit(tx, end, &handover).await?,
+                    _ => AfterCommit::default(),
+                };
+                Ok::<_, EngineError>((reply_of(&ended), after))
+            })
+        });
+        let (reply, after) = written.await?;
         if let Some(drop_tags) = &self.inner.parts.drop_tags
             && !after.cache_tags.is_empty()
         {
             drop_tags(&after.cache_tags);
         }
-        Ok(reply_of(&closing.ended[0]))
+        Ok(reply)
     }
 
     async fn commit(
         &self,
         tx: &mut Tx,
         ended: &EndedRun,
-        handover: &Handover<'_>,
+        handover: &Handover,
     ) -> Result<AfterCommit, EngineError> {
         let keeps_output = matches!(ended.outcome, RunOutcome::Completed | RunOutcome::BudgetExceeded);
-        let output = handover.output.filter(|_| keeps_output);
+        let output = handover.output.as_deref().filter(|_| keeps_output);
         if let Some(output) = output {
-            self.record_artifacts(tx, handover.served, &output.artifacts).await?;
+            self.record_artifacts(tx, &handover.served, &output.artifacts).await?;
         }
-        let ended = crate::Ended { status: ended.status, output, error: handover.error };
+        let ended = crate::Ended { status: ended.status, output, error: handover.error.as_ref() };
         Ok(handover.workload.commit(tx, &handover.served.record, &ended).await?)
     }
 
@@ -149,41 +149,8 @@ impl LocalEngine {
         Ok(())
     }
 
-    /// What the job's end asks of others: waiting claims, and children that are to be stopped.
-    fn after(&self, closing: &Closing) {
-        if closing.requeued || !closing.woken.is_empty() {
-            self.wake();
-        }
-        if closing.stopping {
-            let engine = self.clone();
-            tokio::spawn(async move {
-                if let Err(error) = engine.stop_children().await {
-                    tracing::warn!(%error, "children are stopped later");
-                }
-            });
-        }
-    }
-
-    /// Stops children that are to be stopped, in chunks, until none is left.
-    ///
-    /// # Errors
-    /// When the database can't be reached; whoever keeps the tables goes on with it.
-    pub async fn stop_children(&self) -> Result<(), EngineError> {
-        loop {
-            let mut tx = self.db().begin().await?;
-            let stopped = hot::stop_children(&mut tx, self.now()).await?;
-            tx.commit().await?;
-            if !stopped.closing.woken.is_empty() {
-                self.wake();
-            }
-            if !stopped.more {
-                return Ok(());
-            }
-        }
-    }
-
-    fn meaning(&self, end: &RunEnd, served: &Served) -> Result<End, EngineError> {
-        Ok(match end {
+    fn meaning(&self, end: &RunEnd, served: &Served) -> End {
+        match end {
             RunEnd::Done { output } => End::Complete(Some(result(output))),
             RunEnd::Partial { output } => End::BudgetExceeded {
                 output: Some(result(output)),
@@ -192,7 +159,7 @@ impl LocalEngine {
             RunEnd::Await => End::Await,
             RunEnd::Released => End::Release,
             RunEnd::Failed { error } => self.failure(error.clone(), served),
-        })
+        }
     }
 
     /// The retry policy's word on a failed run.
@@ -229,10 +196,11 @@ impl LocalEngine {
             } else {
                 End::Lost { poison_after: None }
             };
-            ends.push(EndRun { at: at(*run, &served), end });
-            self.inner.runs.forget(*run);
+            let at = at(*run, &served);
+            ends.push(EndRun { at, end });
+            self.inner.runs.forget(*run, at);
         }
-        self.write_ends(&ends).await.map(drop)
+        self.write_ends(ends).await.map(drop)
     }
 }
 

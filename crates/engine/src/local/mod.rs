@@ -14,18 +14,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
-use tokio::sync::Notify;
 use windrow_api_types::worker::{
     BeatReply, Checkpoint, Child, ClaimRequest, EndReply, JournalEntry, Lease, NewChild, Part, Progress,
     Reserve, Reserved, RunEnd, RunRef, Settle, StoredObject,
 };
 use windrow_blob::{BlobStore, InstallationSalt};
 use windrow_core::{JobId, RetryPolicy, SharedClock, WorkerId};
-use windrow_store::hot::{self, Caps, Cursor, WorkerKind};
-use windrow_store::{Db, StoreError};
+use windrow_store::hot::{self, Caps, WorkerKind};
+use windrow_store::{Store, StoreError};
 
 use crate::{Beater, Engine, EngineError, ObjectStream, PutPlace, WorkloadRegistry};
 
@@ -45,7 +44,7 @@ pub struct LocalSettings {
     pub beat_every: Duration,
     /// Whether the runs handed out are held by leases that somebody renews ([`LocalEngine::renew`]), not by this process's beats.
     pub leased: bool,
-    /// Starts the generator of retry jitter and of the claims' first place.
+    /// Starts the generator of retry jitter.
     pub seed: u64,
 }
 
@@ -70,7 +69,7 @@ pub type DropTags = Arc<dyn Fn(&[String]) + Send + Sync>;
 /// What a local engine stands on.
 #[derive(Clone)]
 pub struct LocalParts {
-    pub db: Db,
+    pub store: Store,
     pub blob: BlobStore,
     pub salt: InstallationSalt,
     pub registry: WorkloadRegistry,
@@ -89,10 +88,7 @@ struct Inner {
     settings: LocalSettings,
     worker: RwLock<WorkerId>,
     runs: runs::Runs,
-    cursor: tokio::sync::Mutex<Cursor>,
     random: Mutex<StdRng>,
-    /// Work may have come.
-    bell: Notify,
 }
 
 impl LocalEngine {
@@ -102,13 +98,10 @@ impl LocalEngine {
     /// When the database can't be reached.
     pub async fn register(parts: LocalParts, settings: LocalSettings) -> Result<Self, EngineError> {
         let worker = register(&parts, &settings).await?;
-        let mut random = StdRng::seed_from_u64(settings.seed);
         let inner = Inner {
             worker: RwLock::new(worker),
             runs: runs::Runs::default(),
-            cursor: tokio::sync::Mutex::new(Cursor::new(random.random())),
-            random: Mutex::new(random),
-            bell: Notify::new(),
+            random: Mutex::new(StdRng::seed_from_u64(settings.seed)),
             parts,
             settings,
         };
@@ -118,11 +111,6 @@ impl LocalEngine {
     /// Who this engine is in the table of workers.
     pub fn worker(&self) -> WorkerId {
         *self.inner.worker.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells waiting claims that work may have come.
-    pub fn wake(&self) {
-        self.inner.bell.notify_waiters();
     }
 
     /// Registers anew after the worker was declared dead.
@@ -137,14 +125,11 @@ impl LocalEngine {
     /// # Errors
     /// When the database can't be reached; the worker will then be found dead.
     pub async fn leave(&self) -> Result<(), EngineError> {
-        let mut tx = self.db().begin().await?;
-        hot::leave(&mut tx, self.worker(), self.now()).await?;
-        tx.commit().await?;
-        Ok(())
+        Ok(self.store().leave(self.worker()).await?)
     }
 
-    fn db(&self) -> &Db {
-        &self.inner.parts.db
+    fn store(&self) -> &Store {
+        &self.inner.parts.store
     }
 
     fn now(&self) -> windrow_core::Timestamp {
@@ -158,10 +143,7 @@ impl LocalEngine {
 
 async fn register(parts: &LocalParts, settings: &LocalSettings) -> Result<WorkerId, EngineError> {
     let kind = if settings.leased { WorkerKind::Remote } else { WorkerKind::Process };
-    let mut tx = parts.db.begin().await?;
-    let worker = hot::register_worker(&mut tx, &settings.name, kind, parts.clock.now()).await?;
-    tx.commit().await?;
-    Ok(worker)
+    Ok(parts.store.register_worker(settings.name.clone(), kind).await?)
 }
 
 impl From<StoreError> for EngineError {

@@ -1,7 +1,7 @@
 //! Reservations and settlements.
 
 use windrow_api_types::worker::{Bill, Reserve, Reserved, RunRef, Settle, SettleResult};
-use windrow_store::hot::{self, CallEnd, CallUsage, JournalLine, MoneyAnswer, MoneyOp};
+use windrow_store::hot::{CallEnd, CallUsage, JournalLine, MoneyAnswer, MoneyOp};
 
 use super::runs::{Journalled, micros};
 use super::{LocalEngine, at};
@@ -32,9 +32,7 @@ impl LocalEngine {
             step: Some(reserve.step.clone()),
             worst: reserve.worst,
         }));
-        let mut tx = self.db().begin().await?;
-        let answers = hot::reserve_and_settle(&mut tx, &ops, self.now()).await?;
-        tx.commit().await?;
+        let answers = self.store().money(ops).await?;
         let (settled, reserved) = answers.split_at(settle.len());
         note_excess(run, settled);
         reserved.iter().map(|answer| reservation(*answer)).collect()

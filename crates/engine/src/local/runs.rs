@@ -1,6 +1,6 @@
 //! The jobs whose runs this engine serves, and what their runs write.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -36,6 +36,9 @@ pub(super) struct Served {
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     by_run: Mutex<HashMap<RunRef, Arc<Served>>>,
+    /// What this engine has claimed and nobody has ended.
+    handed_out: Mutex<HashSet<hot::RunRef>>,
+    claiming: tokio::sync::Mutex<()>,
 }
 
 impl Runs {
@@ -52,8 +55,26 @@ impl Runs {
         self.runs().get(&run).map(Arc::clone)
     }
 
-    pub(super) fn forget(&self, run: RunRef) {
+    /// The run has ended.
+    pub(super) fn forget(&self, run: RunRef, at: hot::RunRef) {
         self.runs().remove(&run);
+        self.handed_out().remove(&at);
+    }
+
+    pub(super) fn hand_out(&self, runs: impl Iterator<Item = hot::RunRef>) {
+        self.handed_out().extend(runs);
+    }
+
+    pub(super) fn is_handed_out(&self, run: hot::RunRef) -> bool {
+        self.handed_out().contains(&run)
+    }
+
+    pub(super) async fn claiming(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.claiming.lock().await
+    }
+
+    fn handed_out(&self) -> MutexGuard<'_, HashSet<hot::RunRef>> {
+        self.handed_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn runs(&self) -> MutexGuard<'_, HashMap<RunRef, Arc<Served>>> {
@@ -67,7 +88,7 @@ impl LocalEngine {
         if let Some(served) = self.inner.runs.get(run) {
             return Ok(served);
         }
-        let mut conn = self.db().read().await?;
+        let mut conn = self.store().read().await?;
         let job = held::served_job(&mut conn, run.job).await?.ok_or(EngineError::Stale)?;
         drop(conn);
         let served = Arc::new(self.serve(run, job)?);
@@ -102,7 +123,7 @@ impl LocalEngine {
             by_seq.insert(self.served(*run).await?.record.seq, *run);
         }
         let seqs: Vec<JobSeq> = by_seq.keys().copied().collect();
-        let mut conn = self.db().read().await?;
+        let mut conn = self.store().read().await?;
         let cancelled = hot::poll_cancelled(&mut conn, &seqs).await?;
         let order = |seq: JobSeq| StopOrder { run: by_seq[&seq], reason: StopReason::Cancelled };
         Ok(BeatReply { stop: cancelled.into_iter().map(order).collect() })
@@ -125,27 +146,22 @@ impl LocalEngine {
             covered: checkpoint.covered,
             free_calls: checkpoint.free_calls.into_iter().map(free_usage).collect(),
         };
-        let now = self.now();
-        let mut tx = self.db().begin().await?;
-        let written = hot::checkpoint(&mut tx, &[row], now).await?;
-        if let Some(progress) = checkpoint.progress {
-            hot::progress(&mut tx, &[progress_row(at, progress)], now).await?;
+        let progress = checkpoint.progress.map(|progress| progress_row(at, progress));
+        let written = self.store().checkpoint(vec![row]).await?;
+        if let Some(progress) = progress {
+            self.store().progress(vec![progress]).await?;
         }
-        tx.commit().await?;
         fenced(written[0])
     }
 
     pub(super) async fn write_progress(&self, run: RunRef, progress: Progress) -> Result<(), EngineError> {
         let served = self.served(run).await?;
-        let mut tx = self.db().begin().await?;
-        hot::progress(&mut tx, &[progress_row(at(run, &served), progress)], self.now()).await?;
-        tx.commit().await?;
-        Ok(())
+        Ok(self.store().progress(vec![progress_row(at(run, &served), progress)]).await?)
     }
 
     pub(super) async fn read_journal(&self, run: RunRef) -> Result<Vec<JournalEntry>, EngineError> {
         let served = self.served(run).await?;
-        let mut conn = self.db().read().await?;
+        let mut conn = self.store().read().await?;
         let (mut entries, mut after) = (Vec::new(), String::new());
         loop {
             let page = hot::journal(&mut conn, served.record.seq, &after, JOURNAL_PAGE).await?;
@@ -166,22 +182,24 @@ impl LocalEngine {
 
     pub(super) async fn save_chunk(&self, run: RunRef, n: i64, chunk: Value) -> Result<(), EngineError> {
         let served = self.served(run).await?;
-        let workload = self.workload(&served.workload)?;
-        let mut tx = self.db().begin().await?;
-        match hot::save(&mut tx, at(run, &served), n).await? {
-            SaveAnswer::Stale => Err(EngineError::Stale),
-            SaveAnswer::Already => Ok(()),
-            SaveAnswer::Write => {
-                workload.save(&mut tx, &served.record, n, chunk).await?;
-                tx.commit().await?;
-                Ok(())
-            }
-        }
+        let workload = Arc::clone(self.workload(&served.workload)?);
+        let at = at(run, &served);
+        let written = self.store().alone(move |tx| {
+            let (workload, served, chunk) = (Arc::clone(&workload), Arc::clone(&served), chunk.clone());
+            Box::pin(async move {
+                match hot::save(tx, at, n).await? {
+                    SaveAnswer::Stale => Err(EngineError::Stale),
+                    SaveAnswer::Already => Ok(()),
+                    SaveAnswer::Write => Ok(workload.save(tx, &served.record, n, chunk).await?),
+                }
+            })
+        });
+        written.await
     }
 
     pub(super) async fn saved_chunks(&self, run: RunRef) -> Result<Vec<i64>, EngineError> {
         let served = self.served(run).await?;
-        let mut conn = self.db().read().await?;
+        let mut conn = self.store().read().await?;
         Ok(hot::saved(&mut conn, served.record.seq).await?)
     }
 
@@ -209,19 +227,10 @@ impl LocalEngine {
             })
         });
         let rows = rows.collect::<Result<Vec<_>, EngineError>>()?;
-        let mut tx = self.db().begin().await?;
-        let added = hot::add_children(&mut tx, at(run, &served), &rows, self.now()).await?;
-        tx.commit().await?;
-        match added {
+        match self.store().add_children(at(run, &served), rows).await? {
             Added::Stale => Err(EngineError::Stale),
-            // The run ends as its tree does; its own stop order is on its way.
-            Added::Stopping => Ok(()),
-            Added::Added(new) => {
-                if new > 0 {
-                    self.wake();
-                }
-                Ok(())
-            }
+            // Stopping: the run ends as its tree does; its own stop order is on its way.
+            Added::Stopping | Added::Added(_) => Ok(()),
         }
     }
 
@@ -232,7 +241,7 @@ impl LocalEngine {
         limit: usize,
     ) -> Result<Vec<Child>, EngineError> {
         let served = self.served(run).await?;
-        let mut conn = self.db().read().await?;
+        let mut conn = self.store().read().await?;
         let after = match after {
             None => JobSeq(0),
             Some(id) => held::served_job(&mut conn, id)
@@ -253,7 +262,7 @@ impl LocalEngine {
     ) -> Result<Vec<Part>, EngineError> {
         let served = self.served(run).await?;
         let (first, key) = after.unwrap_or((i64::MIN, String::new()));
-        let mut conn = self.db().read().await?;
+        let mut conn = self.store().read().await?;
         let rows = held::tree_parts(&mut conn, served.record.seq, (first, &key), page_limit(limit)).await?;
         let part = |row: held::TreePart| Part {
             child_key: row.child_key.unwrap_or_default(),

@@ -1,9 +1,18 @@
-//! An engine in memory, so that a workload's `run` and the metered calls are tested without a database.
+//! What tests of workloads, workers and engines stand on.
 //!
-//! It knows one job and its children's rows, but runs nobody: [`MemoryEngine::lease`] starts the next run of the job,
+//! [`MemoryEngine`] is an engine in memory, so that a workload's `run` and the metered calls are tested without a database. [`Bench`] is an
+//! engine over a database; [`conformance`] is what every engine must do.
+//!
+//! The engine in memory knows one job and its children's rows, but runs nobody: [`MemoryEngine::lease`] starts the next run of the job,
 //! which makes the one before it stale, as a lost worker would.
 
+mod bench;
+pub mod conformance;
 mod engine;
+mod script;
+
+pub use bench::Bench;
+pub use script::{Handler, Scripted};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,0 +1,4 @@
+//! The engine beside its database, on both databases.
+#![allow(clippy::unwrap_used)]
+
+mod local;
