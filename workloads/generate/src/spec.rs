@@ -170,6 +170,8 @@ impl JobSpec {
         check((1..=10_000).contains(&self.shard_size), "/shard_size", "must be from 1 to 10,000");
         check((1..=1_024).contains(&self.concurrency), "/concurrency", "must be from 1 to 1,024");
         check((0.0..=1.0).contains(&self.max_error_rate), "/max_error_rate", "must be from 0 to 1");
+        let unnamed = matches!(&self.partition_by, PartitionBy::Field(field) if field.trim().is_empty());
+        check(!unnamed, "/partition_by", "must be none, date, or a field of the output");
         errors.extend(self.overrides.problems());
         errors
     }

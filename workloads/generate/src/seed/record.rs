@@ -1,21 +1,23 @@
 //! A seed record as templates see it.
 
-use minijinja::Value as TemplateValue;
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use crate::template::template_value;
+use crate::template::Fields;
 
 /// A seed record, ready to be rendered from any number of times. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SeedRecord {
     number: u64,
-    value: TemplateValue,
+    fields: Arc<Fields>,
 }
 
 impl SeedRecord {
-    /// The record with this number (from 0, among the valid ones).
+    /// The record with this number (from 0, among the valid ones). What is no object has no fields.
     pub fn new(number: u64, record: &Value) -> Self {
-        Self { number, value: template_value(record) }
+        let fields = record.as_object().map(Fields::new).unwrap_or_default();
+        Self { number, fields: Arc::new(fields) }
     }
 
     /// Its number among the valid records, from 0.
@@ -23,8 +25,7 @@ impl SeedRecord {
         self.number
     }
 
-    /// The record as a template value: a map.
-    pub fn value(&self) -> &TemplateValue {
-        &self.value
+    pub(crate) fn fields(&self) -> &Arc<Fields> {
+        &self.fields
     }
 }

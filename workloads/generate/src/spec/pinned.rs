@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use windrow_core::FieldError;
 
 use super::JobSpec;
+use crate::export::PartitionBy;
 use crate::template::{Fragments, TemplateDocument};
 
 /// A spec with everything resolved that it names.
@@ -70,11 +71,11 @@ impl PinnedSpec {
 }
 
 /// Pins a spec. `random_seed` is used when the spec has none; `resolve_model` turns an alias or a model id into a
-/// model id, or says why it can't.
+/// model id, or says why it can't. What the spec says of the output's fields is checked here too.
 ///
 /// # Errors
 /// What doesn't fit, by JSON pointer into the spec: a step without any model, an unknown model, an override of a step
-/// that the template doesn't have.
+/// that the template doesn't have, a partition by a field that the output doesn't have.
 pub fn pin(
     mut spec: JobSpec,
     template: PinnedTemplate,
@@ -89,6 +90,13 @@ pub fn pin(
             let message = format!("the template has no such step; its steps are {}", known.join(", "));
             errors.push(FieldError::new(format!("/overrides/steps/{id}"), message));
         }
+    }
+    if let PartitionBy::Field(field) = &spec.partition_by
+        && !document.output_fields().contains(&field.as_str())
+    {
+        let message =
+            format!("{field} is no field of the output; there are {}", document.output_fields().join(", "));
+        errors.push(FieldError::new("/partition_by", message));
     }
     let mut steps = IndexMap::new();
     for step in &document.steps {
@@ -192,9 +200,11 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let (template, document) = template();
         let overrides = json!({"model": "tier-9", "steps": {"c": {"temperature": 1}}});
-        let errors = pin(spec(&overrides), template, &document, 0, known).unwrap_err();
+        let mut spec = spec(&overrides);
+        spec.partition_by = PartitionBy::Field("language".to_owned());
+        let errors = pin(spec, template, &document, 0, known).unwrap_err();
         let pointers: Vec<&str> = errors.iter().map(|e| e.pointer.as_str()).collect();
-        assert_eq!(pointers, ["/overrides/steps/c", "/overrides/model", "/overrides/model"]);
+        assert_eq!(pointers, ["/overrides/steps/c", "/partition_by", "/overrides/model", "/overrides/model"]);
         assert!(errors[0].message.contains("a, b"), "{errors:?}");
     }
 }

@@ -72,9 +72,9 @@ fn random_sentence(state: &mut State<'_, '_>, text: &str) -> Result<String, Erro
 }
 
 fn random_word(state: &mut State<'_, '_>, text: &str) -> Result<String, Error> {
-    let words: Vec<&str> = text::words(text).collect();
-    let pick = draws(state).pick(words.len()).ok_or_else(|| nothing_to_draw_from("word"))?;
-    Ok(words[pick].to_owned())
+    let count = text::words(text).count();
+    let pick = draws(state).pick(count).and_then(|pick| text::words(text).nth(pick));
+    pick.map(str::to_owned).ok_or_else(|| nothing_to_draw_from("word"))
 }
 
 fn truncate_tokens(text: &str, limit: u64) -> String {

@@ -26,7 +26,7 @@ pub use environment::FUEL;
 pub use parse::pointer_of;
 pub use render::{RenderError, RenderedStep, StepOutput, StepOutputs};
 pub use text::estimate_tokens;
-pub use value::template_value;
+pub(crate) use value::Fields;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::compiled::{CompiledTemplate, Text, VALUE};
 use super::environment::{FUEL, MAX_RENDERED};
-use super::value::template_value;
+use super::value::{Fields, template_value};
 use crate::sampler::{Draws, Purpose, RecordSeed};
 use crate::seed::SeedRecord;
 
@@ -198,7 +198,7 @@ impl Object for DrawSource {}
 /// What names mean in a template: `steps`, and the fields of the seed record.
 #[derive(Debug)]
 struct Root {
-    seed: Value,
+    seed: Arc<Fields>,
     steps: Value,
     source: DrawSource,
     calls: Arc<BTreeSet<String>>,
@@ -212,9 +212,13 @@ impl Object for Root {
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
         match key {
             "steps" => Some(self.steps.clone()),
-            DrawSource::KEY => Some(Value::from_object(self.source)),
             _ if self.calls.contains(key) => None,
-            _ => self.seed.get_attr(key).ok().filter(|value| !value.is_undefined()),
+            _ => match self.seed.get(key) {
+                Some(value) => Some(value.clone()),
+                // The name has a NUL, which no field of a seed record has.
+                None if key == DrawSource::KEY => Some(Value::from_object(self.source)),
+                None => None,
+            },
         }
     }
 }
@@ -290,7 +294,7 @@ impl CompiledTemplate {
             Value::from_object(Steps { ids: outputs.ids.clone(), values: outputs.values.clone() })
         };
         Value::from_object(Root {
-            seed: seed.value().clone(),
+            seed: Arc::clone(seed.fields()),
             steps,
             source,
             calls: Arc::clone(&self.0.calls),

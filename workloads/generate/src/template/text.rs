@@ -1,6 +1,8 @@
 //! Functions over text that templates use: sentences, words, tokens, keywords, Markdown. Pure and deterministic.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 /// About how many tokens a text has, for any model: a word or number costs one token for every six characters begun, a
 /// mark costs one, and a character of a script without spaces costs one. Real tokenizers give English prose about
@@ -101,20 +103,23 @@ const STOP_WORDS: &[&str] = &[
     "whom", "why", "will", "with", "would", "you", "your", "yours",
 ];
 
+static STOP_SET: LazyLock<HashSet<&str>> = LazyLock::new(|| STOP_WORDS.iter().copied().collect());
+
 /// The `n` words that occur most often, lower-case, without words of fewer than three letters and those that say
 /// nothing; equals stand in order of appearance.
 pub(super) fn keywords(text: &str, n: usize) -> Vec<String> {
-    let mut counts: HashMap<String, (u32, usize)> = HashMap::new();
+    let mut counts: HashMap<Cow<'_, str>, (u32, usize)> = HashMap::new();
     for (at, word) in words(text).enumerate() {
-        let word = word.to_lowercase();
-        let says_nothing = word.chars().count() < 3 || STOP_WORDS.binary_search(&word.as_str()).is_ok();
+        let is_lower = word.bytes().all(|b| b.is_ascii_lowercase());
+        let word = if is_lower { Cow::Borrowed(word) } else { Cow::Owned(word.to_lowercase()) };
+        let says_nothing = word.chars().nth(2).is_none() || STOP_SET.contains(&*word);
         if !says_nothing && word.chars().any(char::is_alphabetic) {
             counts.entry(word).or_insert((0, at)).0 += 1;
         }
     }
-    let mut ranked: Vec<(String, (u32, usize))> = counts.into_iter().collect();
+    let mut ranked: Vec<(Cow<'_, str>, (u32, usize))> = counts.into_iter().collect();
     ranked.sort_unstable_by_key(|(_, (count, at))| (u32::MAX - count, *at));
-    ranked.into_iter().take(n).map(|(word, _)| word).collect()
+    ranked.into_iter().take(n).map(|(word, _)| word.into_owned()).collect()
 }
 
 /// The text with its first letter in upper case, the rest as it was.

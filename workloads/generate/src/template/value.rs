@@ -1,12 +1,12 @@
 //! JSON as template values: converted once, then shared.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 /// A JSON value as a template value. An object or list prints as JSON, so that a prompt can quote an earlier answer.
 pub fn template_value(json: &Json) -> Value {
@@ -20,31 +20,54 @@ pub fn template_value(json: &Json) -> Value {
         },
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => Value::from_object(List(items.iter().map(template_value).collect())),
-        Json::Object(fields) => Value::from_object(Fields(
-            fields.iter().map(|(name, value)| (Arc::from(name.as_str()), template_value(value))).collect(),
-        )),
+        Json::Object(fields) => Value::from_object(Fields::new(fields)),
     }
 }
 
 /// A JSON object.
-#[derive(Debug)]
-struct Fields(IndexMap<Arc<str>, Value>);
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    fields: Vec<(Arc<str>, Value)>,
+    /// Where each field is, when there are many.
+    places: Option<HashMap<Arc<str>, usize>>,
+}
+
+/// Up to this many fields, comparing names one after another is faster than hashing one.
+const FEW: usize = 12;
+
+impl Fields {
+    pub(crate) fn new(object: &Map<String, Json>) -> Self {
+        let fields: Vec<(Arc<str>, Value)> =
+            object.iter().map(|(name, value)| (Arc::from(name.as_str()), template_value(value))).collect();
+        let places = (fields.len() > FEW)
+            .then(|| fields.iter().enumerate().map(|(place, (name, _))| (Arc::clone(name), place)).collect());
+        Self { fields, places }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        match &self.places {
+            Some(places) => places.get(name).and_then(|place| self.fields.get(*place)),
+            None => self.fields.iter().find(|(field, _)| **field == *name),
+        }
+        .map(|(_, value)| value)
+    }
+}
 
 impl Object for Fields {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.0.get(key.as_str()?).cloned()
+        self.get(key.as_str()?).cloned()
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        self.0.get(key).cloned()
+        self.get(key).cloned()
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.0.keys().map(|key| Value::from(Arc::clone(key))).collect())
+        Enumerator::Values(self.fields.iter().map(|(name, _)| Value::from(Arc::clone(name))).collect())
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
-        Some(self.0.len())
+        Some(self.fields.len())
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
