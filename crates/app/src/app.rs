@@ -77,13 +77,17 @@ impl AppInner {
         self.parts.clock.now()
     }
 
-    pub(crate) async fn read(&self) -> Result<Conn, AppError> {
+    /// A connection for reads, a workload's own too.
+    ///
+    /// # Errors
+    /// [`AppError::DatabaseUnavailable`].
+    pub async fn read(&self) -> Result<Conn, AppError> {
         Ok(self.parts.store.read().await?)
     }
 
     /// Runs a use case's writes in one transaction and returns once it is on disk. An error undoes all of them. The work
     /// may be run more than once, so it has no effects outside the transaction.
-    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, AppError>
+    pub async fn write<T, F>(&self, work: F) -> Result<T, AppError>
     where
         F: for<'a> FnMut(&'a mut Tx) -> UnitFuture<'a, T, AppError> + Send + 'static,
         T: Send + 'static,

@@ -13,13 +13,17 @@
 //! - [`dedup`] finds records that stand in the dataset already;
 //! - [`export`] writes the dataset in its formats.
 //!
-//! Above it: [`store`] (its tables), [`use_cases`] (what users do with templates), [`run`] (what a run does), and
-//! [`workload`], which hands all of it to the engine.
+//! Above it: [`store`] (its tables), [`use_cases`] (what users do with templates and datasets), [`run`] (what a run does)
+//! and [`workload`], which hands it to the engine; [`routes`] and [`commands`], the doors, which speak [`wire`]; and
+//! [`plugin()`], which hands all of it to the composition root.
 
+pub mod commands;
 pub mod dedup;
 pub mod estimate;
 pub mod export;
+pub mod plugin;
 pub mod record;
+pub mod routes;
 pub mod run;
 pub mod sampler;
 pub mod samples;
@@ -28,6 +32,8 @@ pub mod spec;
 pub mod store;
 pub mod template;
 pub mod use_cases;
+pub mod wire;
 pub mod workload;
 
+pub use plugin::plugin;
 pub use workload::{Generate, NAME};

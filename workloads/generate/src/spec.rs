@@ -1,5 +1,6 @@
 //! What a job is submitted with ([`JobSpec`]), and what it is pinned to at submit ([`PinnedSpec`]).
 
+mod make_seeds;
 mod pinned;
 mod reference;
 mod schema;
@@ -14,6 +15,8 @@ use crate::export::{Format, PartitionBy};
 use crate::sampler::Pairing;
 use crate::template::pointer_of;
 
+pub(crate) use make_seeds::SEED_FIELD;
+pub use make_seeds::{MAX_SEEDS, MakeSeeds};
 pub use pinned::{PinnedInclude, PinnedSpec, PinnedStep, PinnedTemplate, pin};
 pub(crate) use reference::is_name;
 pub use reference::{SeedRef, TemplateRef};
@@ -32,8 +35,15 @@ pub const MAX_RANDOM_SEED: u64 = (1 << 53) - 1;
 pub struct JobSpec {
     #[serde(default = "schema_version")]
     pub schema_version: u32,
+    /// Absent when the job makes seed records.
+    #[serde(default = "TemplateRef::none")]
     pub template: TemplateRef,
+    /// Absent when the job makes seed records.
+    #[serde(default = "SeedRef::none")]
     pub seed: SeedRef,
+    /// Makes seed records from an example instead of a dataset from seed records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub make_seeds: Option<MakeSeeds>,
     /// How many indices are attempted, 1 to [`MAX_RECORDS`].
     pub records: u64,
     /// The most that the job may cost. A priced model needs one: this, or the configured default.
@@ -172,7 +182,29 @@ impl JobSpec {
         check((0.0..=1.0).contains(&self.max_error_rate), "/max_error_rate", "must be from 0 to 1");
         let unnamed = matches!(&self.partition_by, PartitionBy::Field(field) if field.trim().is_empty());
         check(!unnamed, "/partition_by", "must be none, date, or a field of the output");
+        errors.extend(self.source_problems());
         errors.extend(self.overrides.problems());
+        errors
+    }
+
+    /// A job has a template and seed data, or neither when it makes seed records.
+    fn source_problems(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut check = |ok: bool, pointer: &str, message: &str| {
+            if !ok {
+                errors.push(FieldError::new(pointer, message));
+            }
+        };
+        let Some(make) = &self.make_seeds else {
+            check(!self.template.is_none(), "/template", "is missing: name a template, such as poem-qa@3");
+            check(!self.seed.is_none(), "/seed", "is missing: give the id of an upload, or sample:NAME");
+            return errors;
+        };
+        let brought = "make_seeds brings its own; leave this out";
+        check(self.template.is_none(), "/template", brought);
+        check(self.seed.is_none(), "/seed", brought);
+        check(self.records <= MAX_SEEDS, "/records", "at most 1,000 seed records are made");
+        errors.extend(make.problems());
         errors
     }
 }

@@ -2,17 +2,18 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
-use windrow_core::{FieldError, JobError, JobSeq, OwnerId, UploadStatus};
+use windrow_blob::BlobError;
+use windrow_core::{FieldError, JobError, JobSeq, PicoUsd};
 use windrow_engine::{
     JobContext, JobRecord, Limits, Outcome, PrepareError, RunError, SubmitContext, Workload,
 };
-use windrow_store::{Conn, StoreError, uploads};
+use windrow_store::{Conn, StoreError};
 
 use crate::run::{self, Input, JobState, SeedObject};
-use crate::samples;
-use crate::spec::{JobSpec, MAX_RANDOM_SEED, PinnedSpec, SeedRef, json_schema, pin};
+use crate::spec::{JobSpec, MAX_RANDOM_SEED, PinnedSpec, json_schema};
 use crate::store::shards;
-use crate::use_cases::templates::{self, TemplateError};
+use crate::use_cases::pinning;
+use crate::use_cases::seeds::{self, SeedsError};
 
 /// The workload's name.
 pub const NAME: &str = "generate";
@@ -38,6 +39,10 @@ impl Workload for Generate {
         Limits { max_upload_bytes: MAX_UPLOAD_BYTES, ..Limits::default() }
     }
 
+    fn spec_budget(&self, spec: &Value) -> Option<PicoUsd> {
+        serde_json::from_value(spec.get("budget_usd")?.clone()).ok()
+    }
+
     async fn prepare(
         &self,
         conn: &mut Conn,
@@ -45,21 +50,19 @@ impl Workload for Generate {
         spec: Value,
     ) -> Result<Value, PrepareError> {
         let spec = JobSpec::from_value(spec).map_err(PrepareError::Invalid)?;
-        if let Err(fault) = find_seed(conn, submit.owner, &spec.seed).await? {
-            return Err(PrepareError::Invalid(vec![FieldError::new("/seed", fault)]));
-        }
-        let resolved = templates::resolve(conn, submit.owner, &spec.template, "/template").await;
-        let (template, document, _) = resolved.map_err(|error| match error {
-            TemplateError::Invalid(errors) => PrepareError::Invalid(errors),
-            TemplateError::Store(error) => PrepareError::Store(error),
-            other => PrepareError::Invalid(vec![FieldError::new("/template", other)]),
-        })?;
         // any number will do, as long as it is pinned; a new job's id is as random as one needs to be
         let drawn = u64::from_le_bytes(submit.job.0.as_bytes()[8..].try_into().expect("half of 16 bytes"));
-        let resolve =
-            |model: &str| submit.models.resolve(model).map(|m| m.id().to_owned()).map_err(|e| e.to_string());
-        let pinned = pin(spec, template, &document, drawn % MAX_RANDOM_SEED, resolve)
-            .map_err(PrepareError::Invalid)?;
+        let (pinned, document) =
+            pinning::pin_spec(conn, submit.owner, submit.models, spec, drawn % MAX_RANDOM_SEED).await?;
+        pinning::check_budget(&pinned, submit.models, submit.budget).map_err(PrepareError::Invalid)?;
+        if pinned.spec.make_seeds.is_none() {
+            let key = seeds::locate(conn, submit.owner, &pinned.spec.seed).await.map_err(refused)?;
+            let requirements = document.schema_requirements;
+            let refusal = seeds::refusal(submit.blob, &key, requirements, pinned.spec.on_invalid).await;
+            if let Some(report) = refusal.map_err(refused)? {
+                return Err(PrepareError::Invalid(seeds::faults(&report, "/seed")));
+            }
+        }
         Ok(serde_json::to_value(pinned).expect("a pinned spec is made of texts and numbers"))
     }
 
@@ -76,37 +79,30 @@ impl Workload for Generate {
     }
 }
 
-/// Where seed data is, or what keeps it from being used.
-async fn find_seed(
-    conn: &mut Conn,
-    owner: OwnerId,
-    seed: &SeedRef,
-) -> Result<Result<SeedObject, String>, StoreError> {
-    let id = match seed {
-        SeedRef::Sample(name) => {
-            let known = || samples::ALL.iter().map(|sample| sample.name).collect::<Vec<_>>().join(", ");
-            let sample = samples::ALL.iter().find(|sample| sample.name == name);
-            return Ok(sample
-                .map(|sample| SeedObject { key: sample.key() })
-                .ok_or_else(|| format!("there is no sample named {name}; there are {}", known())));
+fn refused(error: SeedsError) -> PrepareError {
+    match error {
+        SeedsError::Store(error) => PrepareError::Store(error),
+        SeedsError::Blob(error @ BlobError::NotFound { .. }) => {
+            let message = format!("its object is gone ({error}); upload the file again");
+            PrepareError::Invalid(vec![FieldError::new("/seed", message)])
         }
-        SeedRef::Upload(id) => *id,
-    };
-    Ok(match uploads::get(conn, owner, id).await? {
-        None => Err(format!("you have no upload {id}")),
-        Some(upload) if upload.status == UploadStatus::Stored => Ok(SeedObject { key: upload.object_key }),
-        Some(upload) => {
-            Err(format!("upload {id} is {}, not stored: put its bytes and complete it", upload.status))
-        }
-    })
+        SeedsError::Blob(error) => PrepareError::Blob(error),
+        fault => PrepareError::Invalid(vec![FieldError::new("/seed", fault)]),
+    }
 }
 
 async fn seed_of_job(conn: &mut Conn, job: &JobRecord) -> Result<SeedObject, JobError> {
     let pinned: PinnedSpec = serde_json::from_value(job.spec.clone()).map_err(|error| {
         JobError::permanent("bad_spec", format!("the stored spec can't be read: {error}"))
     })?;
-    let found = find_seed(conn, job.owner, &pinned.spec.seed).await.map_err(unreadable)?;
-    found.map_err(|fault| JobError::user("seed_missing", fault))
+    if let Some(make) = &pinned.spec.make_seeds {
+        return Ok(SeedObject::Inline { record: make.seed_record() });
+    }
+    match seeds::locate(conn, job.owner, &pinned.spec.seed).await {
+        Ok(key) => Ok(SeedObject::Stored { key }),
+        Err(SeedsError::Store(error)) => Err(unreadable(error)),
+        Err(fault) => Err(JobError::user("seed_missing", fault)),
+    }
 }
 
 async fn input_of_shard(conn: &mut Conn, parent: JobSeq) -> Result<Input, JobError> {

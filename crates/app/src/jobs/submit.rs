@@ -87,7 +87,10 @@ impl App {
         })?;
         let now = self.now();
         let id = JobId::new(&*self.parts.clock);
-        let budget = request.budget_usd.or(self.parts.settings.default_budget);
+        let budget = request
+            .budget_usd
+            .or_else(|| workload.spec_budget(&request.spec))
+            .or(self.parts.settings.default_budget);
         let (models, blob) = (&self.parts.models, &self.parts.blob);
         let context = SubmitContext { owner: actor.owner(), job: id, now, budget, models, blob };
         let spec = workload.prepare(conn, &context, request.spec.clone()).await.map_err(refused)?;

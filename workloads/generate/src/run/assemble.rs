@@ -12,17 +12,19 @@ use windrow_api_types::worker::{NewArtifact, Output, Part};
 use windrow_core::{JobError, JobStatus};
 use windrow_engine::{JobContext, Outcome, RunError};
 
-use super::shard::Tally;
+use super::shard::{ShardState, Tally};
 use super::{JobState, plan};
 use crate::dedup::{Dedup, DedupMode};
 use crate::export::{
-    Columns, DATASET_CARD, Directory, Exporter, Format, MANIFEST, Manifest, ShortfallReason, TemplateRef,
-    dataset_card, write_document,
+    Columns, DATASET_CARD, Directory, Exporter, Format, MANIFEST, Manifest, ShortfallReason, Sink,
+    TemplateRef, dataset_card, write_document,
 };
 use crate::record::{PartLine, PartReader};
-use crate::spec::PinnedSpec;
+use crate::spec::{PinnedSpec, SEED_FIELD};
 use crate::template::TemplateDocument;
 
+/// The file of a job that makes seed records.
+const SEEDS: &str = "seed.jsonl";
 /// How many children or parts one page has.
 const PAGE: usize = 500;
 /// The largest part that is read; a part has at most 50 records, or what came in ten seconds.
@@ -33,10 +35,15 @@ const MAX_ATTEMPTS: u64 = 3;
 pub(super) async fn run(ctx: &JobContext, state: JobState) -> Result<Outcome, RunError> {
     let pinned: PinnedSpec = ctx.spec()?;
     ctx.progress("assembling", state.planned, Some(state.planned)).await;
+    let mut state = state;
+    if let Some(end) = state.refilling {
+        return add_refill(ctx, &pinned, &mut state, end).await;
+    }
     let shards = Shards::read(ctx).await?;
+    shards.check_error_rate(&pinned)?;
     let parts = all_parts(ctx).await?;
     let survey = survey(ctx, &pinned, &parts).await?;
-    if let Some(outcome) = refill(ctx, &pinned, &state, &shards, &survey).await? {
+    if let Some(outcome) = refill(ctx, &pinned, &mut state, &shards, &survey).await? {
         return Ok(outcome);
     }
     let work = Assembly { ctx: ctx.clone(), pinned, shards, parts, survey };
@@ -45,7 +52,7 @@ pub(super) async fn run(ctx: &JobContext, state: JobState) -> Result<Outcome, Ru
         tokio::task::spawn_blocking(move || work.write(directory)).await.map_err(|error| {
             JobError::transient("export_failed", format!("the export ended early: {error}"))
         })??;
-    let artifacts = put_all(ctx, &manifest, &directory).await?;
+    let artifacts = put_all(ctx, &manifest, &directory, work.pinned.spec.make_seeds.is_some()).await?;
     let output = Output { result: result(&manifest), artifacts };
     Ok(if work.shards.exceeded { Outcome::Partial(output) } else { Outcome::Done(output) })
 }
@@ -68,18 +75,26 @@ impl Shards {
             after = Some(last.id);
             for child in page {
                 shards.exceeded |= child.status == JobStatus::BudgetExceeded;
-                let Some(result) = child.result else { continue };
-                let tally: Tally = serde_json::from_value(result).map_err(|error| {
-                    JobError::permanent(
-                        "bad_result",
-                        format!("the result of shard {} can't be read: {error}", child.key),
-                    )
-                })?;
-                shards.tally.records += tally.records;
-                shards.tally.rejects += tally.rejects;
-                shards.tally.unaffordable += tally.unaffordable;
-                shards.tally.add_usage(&tally.models);
+                let broken = |error: serde_json::Error| {
+                    let what = format!("the result of shard {} can't be read: {error}", child.key);
+                    JobError::permanent("bad_result", what)
+                };
+                let tally: Tally = match (child.result.clone(), child.state.clone()) {
+                    (Some(result), _) => serde_json::from_value(result).map_err(broken)?,
+                    // a shard that ended without a word has made what its last checkpoint says
+                    (None, Some(state)) => serde_json::from_value::<ShardState>(state).map_err(broken)?.tally,
+                    (None, None) => continue,
+                };
+                shards.tally.add(&tally);
             }
+        }
+    }
+
+    /// Many small shards can each stay below the limit that a large one would pass.
+    fn check_error_rate(&self, pinned: &PinnedSpec) -> Result<(), RunError> {
+        match self.tally.excess(pinned.spec.max_error_rate) {
+            Some(error) if !self.exceeded => Err(error.into()),
+            _ => Ok(()),
         }
     }
 }
@@ -160,20 +175,34 @@ async fn part_bytes(ctx: &JobContext, part: &Part) -> Result<Bytes, RunError> {
 async fn refill(
     ctx: &JobContext,
     pinned: &PinnedSpec,
-    state: &JobState,
+    state: &mut JobState,
     shards: &Shards,
     survey: &Survey,
 ) -> Result<Option<Outcome>, RunError> {
     let wanted = pinned.spec.records;
-    let standing = shards.tally.records - survey.duplicates.len() as u64;
+    let standing = shards.tally.records.saturating_sub(survey.duplicates.len() as u64);
     let limit = wanted.saturating_mul(MAX_ATTEMPTS);
     if !pinned.spec.refill || shards.exceeded || standing >= wanted || state.planned >= limit {
         return Ok(None);
     }
-    let planned = limit.min(state.planned + (wanted - standing));
-    plan::add_shards(ctx, state.planned, planned, pinned.spec.shard_size).await?;
-    ctx.checkpoint(&JobState { planned, ..state.clone() }, Vec::new(), Vec::new()).await?;
-    Ok(Some(Outcome::Await))
+    let end = limit.min(state.planned + (wanted - standing));
+    state.refilling = Some(end);
+    ctx.checkpoint(state, Vec::new(), Vec::new()).await?;
+    add_refill(ctx, pinned, state, end).await.map(Some)
+}
+
+/// Adds the shards of a refill that was decided; done again after a crash, it changes nothing.
+async fn add_refill(
+    ctx: &JobContext,
+    pinned: &PinnedSpec,
+    state: &mut JobState,
+    end: u64,
+) -> Result<Outcome, RunError> {
+    plan::add_shards(ctx, state.planned, end, pinned.spec.shard_size).await?;
+    state.planned = end;
+    state.refilling = None;
+    ctx.checkpoint(state, Vec::new(), Vec::new()).await?;
+    Ok(Outcome::Await)
 }
 
 /// All that the export needs, on a thread where it may block.
@@ -206,9 +235,35 @@ impl Assembly {
         let (mut sink, exported) = exporter.finish().map_err(failed)?;
         let manifest = self.manifest(exported);
         let card = dataset_card(&manifest, &self.survey.columns);
+        if self.pinned.spec.make_seeds.is_some() {
+            self.write_seeds(&mut *sink)?;
+        }
         manifest.write(&mut *sink).map_err(failed)?;
         write_document(&mut *sink, DATASET_CARD, &card).map_err(failed)?;
         Ok((manifest, self, directory))
+    }
+
+    /// The seed records alone, ready to be seed data: a job that makes some has at most 1,000.
+    fn write_seeds(&self, sink: &mut dyn Sink) -> Result<(), RunError> {
+        let broken = |error: &dyn std::fmt::Display| JobError::permanent("bad_part", error);
+        let runtime = Handle::current();
+        let mut lines = String::new();
+        for part in &self.parts {
+            let bytes = runtime.block_on(part_bytes(&self.ctx, part))?;
+            let mut reader = PartReader::open(Cursor::new(&bytes)).map_err(|e| broken(&e))?;
+            while let Some(line) = reader.next().map_err(|e| broken(&e))? {
+                let PartLine::Record(record) = line else { continue };
+                let seed =
+                    record.field(SEED_FIELD).filter(|_| !self.survey.duplicates.contains(&record.index));
+                if let Some(seed) = seed {
+                    lines.push_str(seed.get());
+                    lines.push('\n');
+                }
+            }
+        }
+        let written = write_document(sink, SEEDS, &lines);
+        written.map_err(|error| JobError::transient("export_failed", error))?;
+        Ok(())
     }
 
     fn manifest(&self, exported: crate::export::Exported) -> Manifest {
@@ -239,7 +294,7 @@ fn shortfall(
     let mut missing = requested.saturating_sub(manifest.records);
     let mut shortfall = IndexMap::new();
     let reasons = [
-        (ShortfallReason::Rejected, tally.rejects - tally.unaffordable),
+        (ShortfallReason::Rejected, tally.rejects.saturating_sub(tally.unaffordable)),
         (ShortfallReason::Duplicate, duplicates),
         (ShortfallReason::BudgetExceeded, missing),
     ];
@@ -258,9 +313,13 @@ async fn put_all(
     ctx: &JobContext,
     manifest: &Manifest,
     directory: &Path,
+    seeds: bool,
 ) -> Result<Vec<NewArtifact>, RunError> {
     let mut files: Vec<(String, String)> =
         manifest.files.iter().map(|file| (file.path.clone(), kind_of(&file.path, manifest))).collect();
+    if seeds {
+        files.push((SEEDS.to_owned(), "seed".to_owned()));
+    }
     files.push((MANIFEST.to_owned(), "manifest".to_owned()));
     files.push((DATASET_CARD.to_owned(), "card".to_owned()));
     let run = ctx.lease().run.run;

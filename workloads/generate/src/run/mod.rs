@@ -3,7 +3,7 @@
 
 mod assemble;
 mod plan;
-mod record;
+pub(crate) mod record;
 mod seeds;
 mod shard;
 mod writer;
@@ -36,10 +36,14 @@ pub enum Input {
     Shard { pinned: Box<PinnedSpec>, job: windrow_core::JobId, seed: PlannedSeed },
 }
 
-/// Seed data as it was uploaded.
+/// Seed data before the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeedObject {
-    pub key: String,
+#[serde(tag = "source", rename_all = "snake_case")]
+pub enum SeedObject {
+    /// As it was uploaded.
+    Stored { key: String },
+    /// One record that stands in the spec itself.
+    Inline { record: Value },
 }
 
 /// Seed data as JSONL of its valid records, with the places of their lines.
@@ -59,6 +63,9 @@ pub struct JobState {
     pub seed: PlannedSeed,
     /// The indices below this one have a shard; 0 while the plan is being made.
     pub planned: u64,
+    /// The end of a refill whose shards are being added: decided once, so that a crash in between moves no index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refilling: Option<u64>,
 }
 
 /// Does what the lease asks for.

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use bytes::Bytes;
+use futures::StreamExt as _;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use windrow_api_types::worker::NewChild;
 use windrow_core::JobError;
@@ -27,7 +29,7 @@ pub(super) async fn run(
         None => {
             ctx.progress("reading seed data", 0, Some(records)).await;
             let seed = normalised(ctx, &pinned, seed).await?;
-            let state = JobState { seed, planned: 0 };
+            let state = JobState { seed, planned: 0, refilling: None };
             ctx.checkpoint(&state, Vec::new(), Vec::new()).await?;
             state
         }
@@ -66,7 +68,10 @@ async fn normalised(
         JobError::permanent("bad_template", format!("the pinned template can't be read: {first}"))
     })?;
     let path = ctx.scratch()?.join("seed.jsonl");
-    let stream = ctx.get(&seed.key, None).await?;
+    let stream = match seed {
+        SeedObject::Stored { key } => ctx.get(key, None).await?,
+        SeedObject::Inline { record } => futures::stream::iter([Ok(Bytes::from(record.to_string()))]).boxed(),
+    };
     let reader = SyncIoBridge::new(StreamReader::new(stream));
     let target = path.clone();
     let requirements = document.schema_requirements;
@@ -106,14 +111,7 @@ fn bad_seed(error: &crate::seed::SeedError) -> JobError {
 /// What a user must mend before any record is made.
 fn check(report: &SeedReport, on_invalid: OnError) -> Result<(), JobError> {
     let faults = || {
-        let shown: Vec<String> = report
-            .bad
-            .iter()
-            .map(|bad| {
-                let path = bad.path.as_deref().map(|p| format!("{p}: ")).unwrap_or_default();
-                format!("line {}: {path}{}", bad.line, bad.message)
-            })
-            .collect();
+        let shown: Vec<String> = report.bad.iter().map(ToString::to_string).collect();
         shown.join("; ")
     };
     if report.valid == 0 {

@@ -10,7 +10,7 @@ use crate::export::ModelUsage;
 use crate::record::{RESERVED_FIELDS, Record, Reject, RejectError, StepMeta, record_id};
 use crate::sampler::{Purpose, RecordSeed, Sampler};
 use crate::seed::SeedRecord;
-use crate::spec::PinnedSpec;
+use crate::spec::{PinnedSpec, PinnedStep};
 use crate::template::{
     AnswerError, CompiledTemplate, MAX_REASKS, OutputKind, RenderError, RenderedStep, StepOutput, StepOutputs,
 };
@@ -111,7 +111,8 @@ impl Making<'_> {
     ) -> Result<Result<StepOutput, StepFailure>, RunError> {
         let template = &self.recipe.template;
         let id = &template.document().steps[position].id;
-        let mut request = self.request(position, rendered);
+        let pinned = &self.recipe.pinned.steps[position];
+        let mut request = request(template, position, pinned, rendered, self.draws);
         let mut meta = StepMeta {
             model: request.model.clone(),
             input_tokens: 0,
@@ -158,28 +159,6 @@ impl Making<'_> {
         unreachable!("the last ask returns")
     }
 
-    fn request(&self, position: usize, rendered: RenderedStep) -> ModelRequest {
-        let step = &self.recipe.template.document().steps[position];
-        let pinned = &self.recipe.pinned.steps[position];
-        let mut messages: Vec<Message> = rendered.system.into_iter().map(Message::system).collect();
-        messages.push(Message::user(rendered.prompt));
-        let purpose = Purpose::Model { step: u32::try_from(position).unwrap_or(u32::MAX) };
-        let response_schema = match step.output {
-            OutputKind::Json => step.schema.clone(),
-            OutputKind::Text => None,
-        };
-        ModelRequest {
-            model: pinned.model.clone(),
-            messages,
-            temperature: pinned.temperature,
-            max_tokens: pinned.max_tokens,
-            response_schema,
-            // 31 bits: what every provider that takes a seed can hold
-            seed: Some(self.draws.draws(purpose).below(1 << 31)),
-            timeout: ModelRequest::default_timeout(),
-        }
-    }
-
     fn shaped(&mut self) -> Result<Box<Record>, StepFailure> {
         let output = self
             .recipe
@@ -196,6 +175,34 @@ impl Making<'_> {
             output,
             meta: std::mem::take(&mut self.meta),
         }))
+    }
+}
+
+/// What to ask the model of step `position`, so that the same record asks the same in every run.
+pub(crate) fn request(
+    template: &CompiledTemplate,
+    position: usize,
+    pinned: &PinnedStep,
+    rendered: RenderedStep,
+    draws: RecordSeed,
+) -> ModelRequest {
+    let step = &template.document().steps[position];
+    let mut messages: Vec<Message> = rendered.system.into_iter().map(Message::system).collect();
+    messages.push(Message::user(rendered.prompt));
+    let purpose = Purpose::Model { step: u32::try_from(position).unwrap_or(u32::MAX) };
+    let response_schema = match step.output {
+        OutputKind::Json => step.schema.clone(),
+        OutputKind::Text => None,
+    };
+    ModelRequest {
+        model: pinned.model.clone(),
+        messages,
+        temperature: pinned.temperature,
+        max_tokens: pinned.max_tokens,
+        response_schema,
+        // 31 bits: what every provider that takes a seed can hold
+        seed: Some(draws.draws(purpose).below(1 << 31)),
+        timeout: ModelRequest::default_timeout(),
     }
 }
 

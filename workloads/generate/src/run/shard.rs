@@ -22,6 +22,13 @@ use crate::template::{CompiledTemplate, TemplateDocument};
 /// How many times the concurrency a record may be ahead of the oldest one in flight.
 const WINDOW: u64 = 4;
 
+/// The share of failed records is looked at from this many on.
+const ERROR_RATE_FROM: u64 = 50;
+/// How many different errors a failed job lists, and how many a shard tells apart.
+const COMMON_ERRORS: usize = 5;
+const MAX_ERRORS: usize = 50;
+const OTHER_ERRORS: &str = "other errors";
+
 /// The checkpoint of a shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ShardState {
@@ -44,6 +51,44 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.rejects += other.rejects;
+        self.unaffordable += other.unaffordable;
+        self.add_usage(&other.models);
+        for (error, count) in &other.errors {
+            self.count_error(error.clone(), *count);
+        }
+    }
+
+    /// Errors are counted by their text, and texts can differ for ever: past so many the rest is counted together.
+    pub(super) fn count_error(&mut self, error: String, count: u64) {
+        let known = self.errors.len() < MAX_ERRORS || self.errors.contains_key(&error);
+        let error = if known { error } else { OTHER_ERRORS.to_owned() };
+        *self.errors.entry(error).or_default() += count;
+    }
+
+    /// The error of a job of which more than `limit` failed, with the commonest reasons. Records that found no room in
+    /// the budget did not fail.
+    pub(super) fn excess(&self, limit: f64) -> Option<JobError> {
+        let failed = self.rejects.saturating_sub(self.unaffordable);
+        let seen = self.records + failed;
+        #[expect(clippy::cast_precision_loss, reason = "a job has at most 30,000,000 attempts")]
+        let rate = failed as f64 / seen as f64;
+        if seen < ERROR_RATE_FROM || rate <= limit {
+            return None;
+        }
+        let mut errors: Vec<(&String, &u64)> = self.errors.iter().collect();
+        errors.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let common: Vec<String> =
+            errors.iter().take(COMMON_ERRORS).map(|(error, count)| format!("{count} × {error}")).collect();
+        let detail = format!(
+            "{failed} of {seen} records failed, more than max_error_rate {limit} allows: {}",
+            common.join("; ")
+        );
+        Some(JobError::user("too_many_errors", detail))
+    }
+
     pub(super) fn add_usage(&mut self, models: &IndexMap<String, ModelUsage>) {
         for (model, used) in models {
             let sum = self.models.entry(model.clone()).or_default();

@@ -18,10 +18,6 @@ use crate::spec::OnError;
 const CHECKPOINT_RECORDS: u64 = 50;
 /// … or after this time.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
-/// The share of failed records is looked at from this many on.
-const ERROR_RATE_FROM: u64 = 50;
-/// How many different errors a failed shard lists.
-const COMMON_ERRORS: usize = 5;
 
 pub(super) struct Writer {
     ctx: JobContext,
@@ -95,8 +91,7 @@ impl Writer {
     fn push_reject(&mut self, reject: &Reject) -> Result<(), RunError> {
         self.part.push_reject(reject).map_err(|e| JobError::permanent("bad_record", e))?;
         self.tally.rejects += 1;
-        let error = format!("{}: {}", reject.error.code, reject.error.message);
-        *self.tally.errors.entry(error).or_default() += 1;
+        self.tally.count_error(format!("{}: {}", reject.error.code, reject.error.message), 1);
         Ok(())
     }
 
@@ -108,22 +103,7 @@ impl Writer {
                 format!("record {} failed in step {}: {}", reject.index, reject.step, reject.error.message);
             return Some(JobError::user("record_failed", detail));
         }
-        let seen = self.tally.records + self.tally.rejects;
-        #[expect(clippy::cast_precision_loss, reason = "a shard has at most 10,000 records")]
-        let rate = self.tally.rejects as f64 / seen as f64;
-        if seen < ERROR_RATE_FROM || rate <= spec.max_error_rate {
-            return None;
-        }
-        let mut errors: Vec<(&String, &u64)> = self.tally.errors.iter().collect();
-        errors.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let common: Vec<String> =
-            errors.iter().take(COMMON_ERRORS).map(|(error, count)| format!("{count} × {error}")).collect();
-        let (rejects, limit) = (self.tally.rejects, spec.max_error_rate);
-        let detail = format!(
-            "{rejects} of {seen} records failed, more than max_error_rate {limit} allows: {}",
-            common.join("; ")
-        );
-        Some(JobError::user("too_many_errors", detail))
+        self.tally.excess(spec.max_error_rate)
     }
 
     /// Begins to write the part in hand, once the one before is written.

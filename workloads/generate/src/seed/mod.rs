@@ -21,7 +21,7 @@ pub use index::{IndexError, SeedIndex};
 pub use path::{FieldPath, PathError, Segment};
 pub use reader::SeedReader;
 pub use record::SeedRecord;
-pub use validate::{MAX_BAD_RECORDS, SeedReport, normalise, validate};
+pub use validate::{MAX_BAD_RECORDS, SeedReport, normalise, unmet, validate};
 
 /// What a seed file may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,16 @@ pub enum SeedFormat {
     Csv,
 }
 
+impl std::fmt::Display for SeedFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Json => "json",
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+        })
+    }
+}
+
 /// One record of a seed file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeedRow {
@@ -70,11 +80,23 @@ pub struct BadRecord {
     pub message: String,
 }
 
+impl std::fmt::Display for BadRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.path {
+            // most messages name the path already
+            Some(path) if !self.message.contains(path.as_str()) => {
+                write!(f, "line {}: {path}: {}", self.line, self.message)
+            }
+            _ => write!(f, "line {}: {}", self.line, self.message),
+        }
+    }
+}
+
 /// Why a seed file, or one record of it, can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
     /// One record is bad; reading goes on with the next one.
-    #[error("line {}: {}", .0.line, .0.message)]
+    #[error("{0}")]
     Record(BadRecord),
     /// The file is broken from here on.
     #[error("line {line}: {message}")]

@@ -90,8 +90,8 @@ fn check(
     Ok(report)
 }
 
-/// The first required path that a record doesn't have.
-fn unmet<'p>(record: &Value, requirements: &'p [FieldPath]) -> Option<(&'p FieldPath, String)> {
+/// The first required path that a record doesn't have, and what is wrong there.
+pub fn unmet<'p>(record: &Value, requirements: &'p [FieldPath]) -> Option<(&'p FieldPath, String)> {
     requirements.iter().find_map(|path| match path.find(record) {
         Found::Value => None,
         Found::Null => Some((path, format!("{path} is null or empty; the template requires it"))),

@@ -22,6 +22,35 @@ pub enum SeedRef {
     Upload(UploadId),
     /// A shared sample dataset, written `sample:NAME`.
     Sample(String),
+    /// None: the job makes seed records. Stands in pinned specs as `none`; no user can submit it.
+    None,
+}
+
+/// How [`SeedRef::None`] is written.
+const NO_SEED: &str = "none";
+/// The name of the template of jobs that make seed records; no user's template can have it, for want of a letter.
+const NO_TEMPLATE: &str = "-";
+
+impl TemplateRef {
+    /// Of a job that makes seed records.
+    pub fn none() -> Self {
+        Self { id: NO_TEMPLATE.to_owned(), version: None }
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.id == NO_TEMPLATE
+    }
+}
+
+impl SeedRef {
+    /// Of a job that makes seed records.
+    pub const fn none() -> Self {
+        Self::None
+    }
+
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// Why a text is not a reference.
@@ -57,7 +86,7 @@ impl FromStr for TemplateRef {
             }
         };
         let zeroth = text.contains('@') && version.is_none() && !text.ends_with("@latest");
-        if !is_name(id) || zeroth {
+        if !(is_name(id) || id == NO_TEMPLATE) || zeroth {
             return Err(error());
         }
         Ok(Self { id: id.to_owned(), version })
@@ -81,6 +110,7 @@ impl FromStr for SeedRef {
         match text.strip_prefix("sample:") {
             Some(name) if is_name(name) => Ok(Self::Sample(name.to_owned())),
             Some(_) => Err(error()),
+            None if text == NO_SEED => Ok(Self::None),
             None => text.parse().map(Self::Upload).map_err(|_| error()),
         }
     }
@@ -91,6 +121,7 @@ impl fmt::Display for SeedRef {
         match self {
             Self::Upload(id) => id.fmt(f),
             Self::Sample(name) => write!(f, "sample:{name}"),
+            Self::None => f.write_str(NO_SEED),
         }
     }
 }

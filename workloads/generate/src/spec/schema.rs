@@ -2,16 +2,25 @@
 
 use serde_json::{Value, json};
 
+use super::make_seeds::{MAX_INSTRUCTIONS, MAX_SEEDS};
+
 /// JSON Schema (2020-12) of [`super::JobSpec`].
 pub fn json_schema() -> Value {
-    let model = json!({"type": "string", "minLength": 1, "description": "An alias or a model id."});
-    let temperature = json!({"type": "number", "minimum": 0, "maximum": 2});
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "generate",
         "description": "Seed records and a template become a synthetic dataset.",
         "type": "object",
-        "required": ["template", "seed", "records"],
+        "required": ["records"],
+        "if": {"required": ["make_seeds"]},
+        "then": {
+            "properties": {
+                "template": false,
+                "seed": false,
+                "records": {"maximum": MAX_SEEDS}
+            }
+        },
+        "else": {"required": ["template", "seed"]},
         "additionalProperties": false,
         "properties": {
             "schema_version": {"const": 1, "default": 1},
@@ -25,6 +34,7 @@ pub fn json_schema() -> Value {
                 "pattern": "^(sample:[a-z0-9][a-z0-9._-]{0,99}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$",
                 "description": "The id of a stored upload, or sample:NAME."
             },
+            "make_seeds": make_seeds(),
             "records": {"type": "integer", "minimum": 1, "maximum": 10_000_000},
             "budget_usd": {
                 "anyOf": [
@@ -49,31 +59,50 @@ pub fn json_schema() -> Value {
             "on_record_error": {"enum": ["skip", "fail"], "default": "skip"},
             "max_error_rate": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.2},
             "refill": {"type": "boolean", "default": false},
-            "overrides": {
-                "type": "object",
-                "additionalProperties": false,
-                "properties": {
-                    "model": model,
-                    "temperature": temperature,
-                    "steps": {
-                        "type": "object",
-                        "additionalProperties": {
-                            "type": "object",
-                            "additionalProperties": false,
-                            "properties": {
-                                "model": model,
-                                "temperature": temperature,
-                                "max_tokens": {"type": "integer", "minimum": 1, "maximum": 4_294_967_295_u64}
-                            }
-                        }
-                    }
-                }
-            },
+            "overrides": overrides(),
             "partition_by": {
                 "type": "string", "minLength": 1, "default": "none",
                 "description": "none, date (of the record's creation), or a field of the output."
             },
             "dedup": {"enum": ["none", "exact", "near"], "default": "none"}
+        }
+    })
+}
+
+fn overrides() -> Value {
+    let model = json!({"type": "string", "minLength": 1, "description": "An alias or a model id."});
+    let temperature = json!({"type": "number", "minimum": 0, "maximum": 2});
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "model": model,
+            "temperature": temperature,
+            "steps": {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": {
+                        "model": model,
+                        "temperature": temperature,
+                        "max_tokens": {"type": "integer", "minimum": 1, "maximum": 4_294_967_295_u64}
+                    }
+                }
+            }
+        }
+    })
+}
+
+fn make_seeds() -> Value {
+    json!({
+        "type": "object",
+        "description": "Make seed records like an example instead of a dataset from seed records.",
+        "required": ["example"],
+        "additionalProperties": false,
+        "properties": {
+            "example": {"type": "object", "minProperties": 1},
+            "instructions": {"type": "string", "maxLength": MAX_INSTRUCTIONS}
         }
     })
 }

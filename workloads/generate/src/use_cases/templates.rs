@@ -187,12 +187,53 @@ pub async fn fork(
     insert(tx, owner, id, &checked, Some(&origin), now).await
 }
 
+/// Stores a file as the caller's own template, private, under another name when one is given.
+pub async fn import(
+    tx: &mut Tx,
+    owner: OwnerId,
+    id: Uuid,
+    text: &str,
+    name: Option<&str>,
+    now: Timestamp,
+) -> Result<Found, TemplateError> {
+    let text = match name {
+        None => text.to_owned(),
+        Some(name) => renamed(text, name)?,
+    };
+    create(tx, owner, id, &text, now).await
+}
+
+/// How two versions differ, as a unified diff; empty when they don't.
+pub fn diff(from: &Found, to: &Found) -> String {
+    let name = |found: &Found| format!("{}@{}", found.template.name, found.version.version);
+    similar::TextDiff::from_lines(&from.version.document, &to.version.document)
+        .unified_diff()
+        .header(&name(from), &name(to))
+        .to_string()
+}
+
+/// A document as YAML: as it was written, or converted when that was JSON.
+///
+/// # Errors
+/// [`TemplateError::Invalid`] when it is no template.
+pub fn yaml(document: &str) -> Result<String, TemplateError> {
+    if !document.trim_start().starts_with('{') {
+        return Ok(document.to_owned());
+    }
+    let document = TemplateDocument::parse(document).map_err(TemplateError::Invalid)?;
+    to_yaml(&document)
+}
+
+fn to_yaml(document: &TemplateDocument) -> Result<String, TemplateError> {
+    let value = serde_json::json!({ "template": document });
+    serde_saphyr::to_string(&value).map_err(|error| TemplateError::Invalid(vec![FieldError::new("", error)]))
+}
+
 /// A document under another name. Its comments are lost: it is written anew.
 fn renamed(text: &str, name: &str) -> Result<String, TemplateError> {
     let mut document = TemplateDocument::parse(text).map_err(TemplateError::Invalid)?;
     name.clone_into(&mut document.name);
-    let value = serde_json::json!({ "template": document });
-    serde_saphyr::to_string(&value).map_err(|error| TemplateError::Invalid(vec![FieldError::new("", error)]))
+    to_yaml(&document)
 }
 
 /// Shows a template to everybody, or to its owner alone.
@@ -248,6 +289,24 @@ pub async fn resolve(
         }
         other => other?,
     };
+    pin_found(conn, owner, found, pointer).await
+}
+
+/// The same for a template that has been found.
+pub async fn resolve_found(
+    conn: &mut Conn,
+    owner: OwnerId,
+    found: Found,
+) -> Result<(PinnedTemplate, TemplateDocument, Analysis), TemplateError> {
+    pin_found(conn, owner, found, "").await
+}
+
+async fn pin_found(
+    conn: &mut Conn,
+    owner: OwnerId,
+    found: Found,
+    pointer: &str,
+) -> Result<(PinnedTemplate, TemplateDocument, Analysis), TemplateError> {
     let id = found.template.id.to_string();
     let name = found.template.name;
     pin_text(conn, owner, (id, name, found.version.version), found.version.document, pointer).await

@@ -1,0 +1,312 @@
+//! Seed data that a user names: where it is, and what is in it.
+
+use std::io::Read;
+
+use futures::TryStreamExt as _;
+use serde::{Deserialize, Serialize};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+use windrow_blob::{BlobError, BlobStore, ObjectKey};
+use windrow_core::{FieldError, OwnerId, UploadStatus};
+use windrow_store::{Conn, StoreError, uploads};
+
+use crate::samples;
+use crate::seed::{
+    BadRecord, FieldPath, MAX_BAD_RECORDS, SeedError, SeedLimits, SeedReader, SeedReport, unmet,
+};
+use crate::spec::{OnError, SeedRef};
+
+/// So much of a seed file is looked at when somebody waits for the answer, in bytes as stored. The run reads all of it.
+pub const LOOK_BYTES: u64 = 64 << 20;
+
+/// Why seed data can't be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedsError {
+    /// The reference leads nowhere: no such sample or upload, or none that is stored.
+    #[error("{0}")]
+    NotUsable(String),
+    /// The data itself is broken from some point on.
+    #[error("the seed data is broken: {0}")]
+    Broken(SeedError),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What looking at seed data found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedLook {
+    pub report: SeedReport,
+    /// Whether the look ended before the file did; the report is about what came before.
+    pub truncated: bool,
+}
+
+/// The object that a reference means to the caller.
+///
+/// # Errors
+/// [`SeedsError::NotUsable`] says why there is none. Somebody else's upload is as good as none.
+pub async fn locate(conn: &mut Conn, owner: OwnerId, seed: &SeedRef) -> Result<String, SeedsError> {
+    let id = match seed {
+        SeedRef::Sample(name) => {
+            let known = || samples::ALL.iter().map(|sample| sample.name).collect::<Vec<_>>().join(", ");
+            let sample = samples::ALL.iter().find(|sample| sample.name == name);
+            return sample.map(samples::Sample::key).ok_or_else(|| {
+                SeedsError::NotUsable(format!("there is no sample named {name}; there are {}", known()))
+            });
+        }
+        SeedRef::Upload(id) => *id,
+        SeedRef::None => {
+            return Err(SeedsError::NotUsable("give the id of an upload, or sample:NAME".to_owned()));
+        }
+    };
+    match uploads::get(conn, owner, id).await? {
+        None => Err(SeedsError::NotUsable(format!("you have no upload {id}"))),
+        Some(upload) if upload.status == UploadStatus::Stored => Ok(upload.object_key),
+        Some(upload) => Err(SeedsError::NotUsable(format!(
+            "upload {id} is {}, not stored: put its bytes and complete it",
+            upload.status
+        ))),
+    }
+}
+
+/// Validates the first [`LOOK_BYTES`] of a seed file against a template's requirements.
+pub async fn look(blob: &BlobStore, key: &str, requirements: Vec<FieldPath>) -> Result<SeedLook, SeedsError> {
+    read(blob, key, move |reader| {
+        let mut found = Found::new(reader, requirements);
+        let truncated = found.walk(|_| true)?;
+        Ok(SeedLook { report: found.into_report(), truncated })
+    })
+    .await
+}
+
+/// What keeps a job from being submitted with this seed data; none when it may. With [`OnError::Skip`] one valid record
+/// is enough, and the look ends there. What lies behind [`LOOK_BYTES`] is left for the run to judge.
+pub async fn refusal(
+    blob: &BlobStore,
+    key: &str,
+    requirements: Vec<FieldPath>,
+    on_invalid: OnError,
+) -> Result<Option<SeedReport>, SeedsError> {
+    read(blob, key, move |reader| {
+        let mut found = Found::new(reader, requirements);
+        let truncated = found.walk(|report| report.valid == 0 || on_invalid == OnError::Fail)?;
+        let report = found.into_report();
+        let refused = match on_invalid {
+            OnError::Skip => report.valid == 0 && !truncated,
+            OnError::Fail => report.invalid > 0 || report.valid == 0 && !truncated,
+        };
+        Ok(refused.then_some(report))
+    })
+    .await
+}
+
+/// Valid records, evenly taken from the first [`LOOK_BYTES`]: every second one is dropped whenever there are too many.
+/// With `first` only the first ones are read.
+pub async fn sample(
+    blob: &BlobStore,
+    key: &str,
+    requirements: Vec<FieldPath>,
+    count: usize,
+    first: bool,
+) -> Result<(Vec<serde_json::Value>, SeedReport), SeedsError> {
+    read(blob, key, move |reader| sample_of(reader, requirements, count, first)).await
+}
+
+/// [`sample`] of a reader.
+pub fn sample_of(
+    reader: SeedReader<'_>,
+    requirements: Vec<FieldPath>,
+    count: usize,
+    first: bool,
+) -> Result<(Vec<serde_json::Value>, SeedReport), SeedError> {
+    let mut found = Found::new(reader, requirements);
+    found.keep = Some(Kept { count: count.max(1), stride: 1, records: Vec::new() });
+    let wanted = count as u64;
+    found.walk(|report| !first || report.valid < wanted)?;
+    let mut records = found.keep.take().map(|kept| kept.records).unwrap_or_default();
+    records.truncate(count);
+    Ok((records, found.into_report()))
+}
+
+/// Each fault of a report, for a 422 at `pointer`.
+pub fn faults(report: &SeedReport, pointer: &str) -> Vec<FieldError> {
+    let summary = format!("{} of {} records can't be used", report.invalid, report.valid + report.invalid);
+    let summary = match report.valid + report.invalid {
+        0 => "there is no record in it".to_owned(),
+        _ => summary,
+    };
+    let each = report.bad.iter().map(|bad| FieldError::new(pointer, bad));
+    std::iter::once(FieldError::new(pointer, summary)).chain(each).collect()
+}
+
+/// Walks over a seed file and keeps count.
+struct Found<'r> {
+    reader: SeedReader<'r>,
+    requirements: Vec<FieldPath>,
+    report: SeedReport,
+    keep: Option<Kept>,
+}
+
+struct Kept {
+    count: usize,
+    /// One of so many valid records is kept.
+    stride: u64,
+    records: Vec<serde_json::Value>,
+}
+
+impl Kept {
+    fn offer(&mut self, position: u64, record: serde_json::Value) {
+        if !position.is_multiple_of(self.stride) {
+            return;
+        }
+        self.records.push(record);
+        if self.records.len() >= 2 * self.count {
+            let mut even = false;
+            self.records.retain(|_| {
+                even = !even;
+                even
+            });
+            self.stride *= 2;
+        }
+    }
+}
+
+impl<'r> Found<'r> {
+    fn new(reader: SeedReader<'r>, requirements: Vec<FieldPath>) -> Self {
+        let report = SeedReport {
+            format: reader.format(),
+            gzip: reader.is_gzip(),
+            valid: 0,
+            invalid: 0,
+            bad: Vec::new(),
+            bytes: 0,
+        };
+        Self { reader, requirements, report, keep: None }
+    }
+
+    /// Goes on as long as `more` says; true when the look's own limit ended it.
+    fn walk(&mut self, more: impl Fn(&SeedReport) -> bool) -> Result<bool, SeedError> {
+        while more(&self.report) {
+            let bad = match self.reader.next() {
+                None => return Ok(false),
+                Some(Ok(row)) => match unmet(&row.record, &self.requirements) {
+                    None => {
+                        if let Some(keep) = &mut self.keep {
+                            keep.offer(self.report.valid, row.record);
+                        }
+                        self.report.valid += 1;
+                        continue;
+                    }
+                    Some((path, message)) => {
+                        BadRecord { line: row.line, path: Some(path.to_string()), message }
+                    }
+                },
+                Some(Err(SeedError::Record(bad))) => bad,
+                Some(Err(SeedError::Io(error))) if is_look_end(&error) => return Ok(true),
+                Some(Err(error)) => return Err(error),
+            };
+            self.report.invalid += 1;
+            if self.report.bad.len() < MAX_BAD_RECORDS {
+                self.report.bad.push(bad);
+            }
+        }
+        Ok(false)
+    }
+
+    fn into_report(self) -> SeedReport {
+        SeedReport { bytes: self.reader.bytes_read(), ..self.report }
+    }
+}
+
+/// Opens an object as seed data on a thread where reading may block.
+async fn read<T: Send + 'static>(
+    blob: &BlobStore,
+    key: &str,
+    work: impl FnOnce(SeedReader<'_>) -> Result<T, SeedError> + Send + 'static,
+) -> Result<T, SeedsError> {
+    let key: ObjectKey = key.parse().map_err(|error| {
+        StoreError::invariant("uploads", "object_key", key, format!("it is no object key: {error}"))
+    })?;
+    let stream = blob.stream(&key, None, None).await?.stream;
+    let source = SyncIoBridge::new(StreamReader::new(stream.map_err(std::io::Error::other)));
+    let work = move || {
+        let limited = std::io::BufReader::with_capacity(1 << 20, Look { source, left: LOOK_BYTES });
+        work(SeedReader::open(limited, SeedLimits::default())?)
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.unwrap_or_else(|error| Err(SeedError::Io(std::io::Error::other(error))));
+    done.map_err(|error| match error {
+        SeedError::Io(error) => {
+            SeedsError::Blob(BlobError::Transient { key: key.to_string(), message: error.to_string() })
+        }
+        broken => SeedsError::Broken(broken),
+    })
+}
+
+/// Ends a read with an error of its own past its limit: what is cut off must not look like a broken file.
+struct Look<R> {
+    source: R,
+    left: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the look ends here")]
+struct LookEnd;
+
+impl<R: Read> Read for Look<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            // a file that ends exactly here is whole
+            let mut probe = [0];
+            return match self.source.read(&mut probe)? {
+                0 => Ok(0),
+                _ => Err(std::io::Error::other(LookEnd)),
+            };
+        }
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.source.read(&mut buffer[..most])?;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+fn is_look_end(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<LookEnd>)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &[u8], left: u64, requirements: &[&str]) -> (SeedReport, bool) {
+        let reader = SeedReader::open(Look { source: text, left }, SeedLimits::default()).unwrap();
+        let mut found = Found::new(reader, requirements.iter().map(|r| r.parse().unwrap()).collect());
+        let truncated = found.walk(|_| true).unwrap();
+        (found.into_report(), truncated)
+    }
+
+    #[test]
+    fn a_look_that_ends_early_is_no_broken_file() {
+        let text = b"{\"a\": 1}\n{\"a\": 2}\n{\"a\": 3}\n".repeat(10_000);
+        let (report, truncated) = found(&text, 100_000, &["a"]);
+        assert!(truncated);
+        assert!(report.valid > 1_000 && report.invalid == 0, "{report:?}");
+        let (report, truncated) = found(&text, text.len() as u64, &["a"]);
+        assert!(!truncated);
+        assert_eq!((report.valid, report.invalid), (30_000, 0));
+    }
+
+    #[test]
+    fn a_sample_is_spread_over_the_file() {
+        let lines: String = (0..1_000).map(|i| format!("{{\"i\": {i}}}\n")).collect();
+        let sample = |count, first| {
+            let reader = SeedReader::open(lines.as_bytes(), SeedLimits::default()).unwrap();
+            let (records, _) = sample_of(reader, vec!["i".parse().unwrap()], count, first).unwrap();
+            records.iter().map(|r| r["i"].as_u64().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(sample(3, true), [0, 1, 2]);
+        let spread = sample(10, false);
+        assert_eq!(spread.len(), 10);
+        assert!(spread[9] > 500, "{spread:?}");
+    }
+}
