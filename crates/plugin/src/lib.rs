@@ -17,6 +17,16 @@ pub struct Plugin {
     pub migrations: MigrationSet,
     /// Routes under `/v1`, with their OpenAPI paths.
     pub routes: ApiRouter,
+    /// Objects that every server puts in storage at its start, when they are not there yet.
+    pub samples: Vec<SampleObject>,
     /// Command groups (`windrow generate …`, `windrow template …`).
     pub commands: Vec<Box<dyn WorkloadCommand>>,
+}
+
+/// A bundled object, shared and read-only.
+pub struct SampleObject {
+    /// Under the storage prefix `sample-datasets/`.
+    pub key: String,
+    pub content_type: &'static str,
+    pub bytes: &'static [u8],
 }

@@ -14,6 +14,7 @@ pub fn plugin() -> Plugin {
         workload: Arc::new(Generate),
         migrations: MIGRATIONS,
         routes: routes(),
+        samples: crate::samples::objects(),
         commands: crate::commands::commands(),
     }
 }

@@ -49,8 +49,7 @@ pub async fn locate(conn: &mut Conn, owner: OwnerId, seed: &SeedRef) -> Result<S
     let id = match seed {
         SeedRef::Sample(name) => {
             let known = || samples::ALL.iter().map(|sample| sample.name).collect::<Vec<_>>().join(", ");
-            let sample = samples::ALL.iter().find(|sample| sample.name == name);
-            return sample.map(samples::Sample::key).ok_or_else(|| {
+            return samples::key(name).map(str::to_owned).ok_or_else(|| {
                 SeedsError::NotUsable(format!("there is no sample named {name}; there are {}", known()))
             });
         }
