@@ -13,6 +13,7 @@ use windrow_models::Models;
 use windrow_store::{Conn, MigrationSet, Store, Tx, UnitFuture};
 
 use crate::watch::Watchers;
+use crate::webhooks::Webhooks;
 use crate::{AppError, AppSettings};
 
 /// All that the use cases stand on. Cheap to clone.
@@ -29,6 +30,8 @@ pub struct AppParts {
     pub authenticator: Authenticator,
     pub models: Arc<Models>,
     pub workloads: WorkloadRegistry,
+    /// Signs webhooks.
+    pub webhooks: Webhooks,
     pub clock: SharedClock,
     pub settings: AppSettings,
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use url::Url;
 use windrow_api_types::{ChangeUser, Job, SubmitJob};
-use windrow_app::{Actor, App, AppParts, AppSettings, Authority, StoredKeys};
+use windrow_app::{Actor, App, AppParts, AppSettings, Authority, Reach, StoredKeys, Webhooks};
 use windrow_auth::{Authenticator, LocalIssuer, TokenMode};
 use windrow_blob::{BlobSettings, BlobStore, InstallationSalt, LocalSettings, SigningKey};
 use windrow_core::{Clock, JobError, JobId, Role, SharedClock, TestClock};
@@ -104,6 +104,7 @@ impl TestApp {
             authenticator,
             models: Arc::new(Models::new(ModelsSettings::default(), shared.clone()).expect("the models")),
             workloads: WorkloadRegistry::new(workloads),
+            webhooks: Webhooks::new(b"test", Reach::Anywhere),
             clock: shared,
             settings: options.settings.unwrap_or_default(),
         };
