@@ -169,6 +169,20 @@ impl Client {
         self.send(request.body(reqwest::Body::wrap_stream(stream))).await.map(|_| ())
     }
 
+    /// Puts bytes in memory to a presigned URL, with the headers that were signed.
+    pub async fn put_bytes(
+        &self,
+        url: &str,
+        headers: impl IntoIterator<Item = (String, String)>,
+        bytes: Bytes,
+    ) -> Result<(), ClientError> {
+        let mut request = self.http.put(self.through_endpoint(url));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        self.send(request.body(bytes)).await.map(|_| ())
+    }
+
     /// Follows a download (`/v1/…/download` or a presigned URL) and streams it.
     pub async fn download(
         &self,

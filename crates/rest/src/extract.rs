@@ -174,11 +174,11 @@ fn depth_beyond(bytes: &[u8], limit: usize) -> Option<usize> {
 fn pointer(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     let mut pointer = String::new();
-    for segment in path.iter() {
+    for segment in path {
         match segment {
             Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
             Segment::Map { key } => {
-                pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1")))
+                pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1")));
             }
             Segment::Enum { variant } => pointer.push_str(&format!("/{variant}")),
             Segment::Unknown => {}
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn broken_json_is_a_400() {
-        for body in [&b"{"[..], b"{} x", b"\xff\xfe", b"{\"items\": [1,]}", b""] {
+        for body in [&b"{"[..], b"{\"items\": []} x", b"\xff\xfe", b"{\"items\": [1,]}", b""] {
             let (status, problem) = problem(body);
             assert_eq!((status.as_u16(), problem.code.as_str()), (400, "malformed_json"), "{body:?}");
         }

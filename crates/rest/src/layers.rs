@@ -25,6 +25,8 @@ pub struct CurrentRequestId(pub String);
 pub struct HttpLimits {
     /// The largest JSON body, in bytes.
     pub max_body_bytes: usize,
+    /// The largest batch of jobs, in bytes.
+    pub max_batch_bytes: usize,
     /// The longest that a request may take until its answer begins; long polls and uploads aside.
     pub timeout: Duration,
     /// Origins that browsers may call from; none allows none.
@@ -33,7 +35,12 @@ pub struct HttpLimits {
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { max_body_bytes: 16 * 1024 * 1024, timeout: Duration::from_secs(30), cors_origins: Vec::new() }
+        Self {
+            max_body_bytes: 1024 * 1024,
+            max_batch_bytes: 64 * 1024 * 1024,
+            timeout: Duration::from_secs(30),
+            cors_origins: Vec::new(),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub struct ApiState {
 /// The whole API: the platform's routes, the workloads' and the document about them.
 pub fn router(state: ApiState, workloads: Vec<ApiRouter>, limits: &HttpLimits) -> Router {
     let clock = Arc::clone(&state.app.parts.clock);
-    let (routes, document) = assembled(workloads);
+    let (routes, document) = assembled(workloads, limits);
     let viewer = SwaggerUi::new("/docs")
         .url("/openapi.json", document)
         .config(Config::from("/openapi.json").try_it_out_enabled(true).persist_authorization(true));
@@ -38,11 +38,13 @@ pub fn router(state: ApiState, workloads: Vec<ApiRouter>, limits: &HttpLimits) -
 
 /// The OpenAPI document of the platform and these workloads.
 pub fn document(workloads: Vec<ApiRouter>) -> OpenApi {
-    assembled(workloads).1
+    assembled(workloads, &HttpLimits::default()).1
 }
 
-fn assembled(workloads: Vec<ApiRouter>) -> (Router<ApiState>, OpenApi) {
-    let platform = OpenApiRouter::with_openapi(openapi::frame()).merge(open::routes()).merge(v1::routes());
+fn assembled(workloads: Vec<ApiRouter>, limits: &HttpLimits) -> (Router<ApiState>, OpenApi) {
+    let platform = OpenApiRouter::with_openapi(openapi::frame())
+        .merge(open::routes())
+        .merge(v1::routes(limits.max_batch_bytes));
     let whole = workloads.into_iter().fold(platform, OpenApiRouter::merge);
     whole.split_for_parts()
 }

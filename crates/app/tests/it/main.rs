@@ -12,4 +12,3 @@ mod places;
 mod submit;
 mod uploads;
 mod users;
-mod webhooks;

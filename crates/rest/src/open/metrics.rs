@@ -2,6 +2,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{ApiRouter, ApiState};
 
@@ -11,6 +12,6 @@ pub(crate) fn routes() -> ApiRouter {
 }
 
 async fn metrics(State(state): State<ApiState>) -> impl IntoResponse {
-    let text = state.metrics.as_ref().map(|metrics| metrics.render()).unwrap_or_default();
+    let text = state.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -13,10 +13,15 @@ mod uploads;
 mod users;
 mod workloads;
 
+use axum::extract::DefaultBodyLimit;
+
 use crate::ApiRouter;
 
-pub(crate) fn routes() -> ApiRouter {
+/// `max_batch_bytes` is the largest body of a batch.
+pub(crate) fn routes(max_batch_bytes: usize) -> ApiRouter {
+    let batch = jobs::batch_routes().layer(DefaultBodyLimit::max(max_batch_bytes));
     ApiRouter::new()
+        .merge(batch)
         .merge(jobs::routes())
         .merge(dead_letters::routes())
         .merge(uploads::routes())

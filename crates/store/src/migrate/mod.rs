@@ -6,6 +6,8 @@ mod set;
 
 pub use set::{Migration, MigrationSet};
 
+use std::fmt;
+
 use windrow_core::Timestamp;
 
 use crate::{Db, StoreError, Tx};
@@ -40,6 +42,12 @@ pub struct Step {
     pub name: String,
 }
 
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:04}_{}", self.source, self.version, self.name)
+    }
+}
+
 /// Where a migration stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum State {
@@ -47,6 +55,17 @@ pub enum State {
     Pending,
     /// In the ledger, but of a source or version that this binary doesn't bring.
     Foreign(Timestamp),
+}
+
+impl State {
+    /// `applied`, `pending` or `foreign`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Applied(_) => "applied",
+            Self::Pending => "pending",
+            Self::Foreign(_) => "foreign",
+        }
+    }
 }
 
 /// One line of `windrow db status`.

@@ -213,6 +213,11 @@ impl Store {
         self.unit(move |tx| Box::pin(hot::boot(tx, new_installation, now))).await
     }
 
+    /// See [`hot::installation`].
+    pub async fn installation(&self, new_installation: Uuid) -> Result<Uuid, StoreError> {
+        self.unit(move |tx| Box::pin(hot::installation(tx, new_installation))).await
+    }
+
     /// The runs that a worker holds, as the database says.
     pub async fn held(&self, worker: WorkerId) -> Result<Vec<RunRef>, StoreError> {
         hot::held_runs(&mut self.db.read().await?, worker).await

@@ -21,7 +21,6 @@ use crate::ApiRouter;
 pub(crate) fn routes() -> ApiRouter {
     ApiRouter::new()
         .routes(routes!(submit::submit))
-        .routes(routes!(submit_batch::submit_batch))
         .routes(routes!(list::list))
         .routes(routes!(show::show))
         .routes(routes!(cancel::cancel))
@@ -33,4 +32,9 @@ pub(crate) fn routes() -> ApiRouter {
         .routes(routes!(artifacts::artifacts))
         .routes(routes!(children::children))
         .routes(routes!(events::events))
+}
+
+/// Apart, because a batch's body may be larger than others.
+pub(crate) fn batch_routes() -> ApiRouter {
+    ApiRouter::new().routes(routes!(submit_batch::submit_batch))
 }

@@ -1,0 +1,120 @@
+//! `windrow upload` and `windrow download`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use windrow_api_types::{Artifact, ArtifactGroup, CreateUpload, CreatedUpload, Upload};
+use windrow_client::{Client, ClientError};
+use windrow_plugin::{CommandError, Console, ExitCode, Host};
+
+use crate::args;
+use crate::output;
+
+pub(crate) async fn upload(command: args::Upload, host: &dyn Host) -> Result<ExitCode, CommandError> {
+    let client = host.connect().await?;
+    let console = host.console();
+    let content_type = command.content_type.unwrap_or_else(|| content_type_of(&command.file).to_owned());
+    let upload = put(&client, console, &command.file, &content_type, &command.purpose).await?;
+    output::result(console, &upload, |out| writeln!(out, "{}", upload.id))?;
+    Ok(ExitCode::Ok)
+}
+
+/// Announces a file, puts it to the URL it is given, and has it checked.
+async fn put(
+    client: &Client,
+    console: Console,
+    file: &Path,
+    content_type: &str,
+    purpose: &str,
+) -> Result<Upload, CommandError> {
+    let metadata = std::fs::metadata(file).with_context(|| format!("can't read {}", file.display()))?;
+    let wish = CreateUpload {
+        filename: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        content_type: content_type.to_owned(),
+        size: metadata.len(),
+        sha256: None,
+        purpose: Some(purpose.to_owned()),
+        workload: None,
+    };
+    let created: CreatedUpload = client.post("/v1/uploads", &wish).await?;
+    let bar = bytes_bar(console, metadata.len());
+    let shown = bar.clone();
+    client.put_file(&created.url, created.headers, file, move |bytes| shown.inc(bytes)).await?;
+    bar.finish_and_clear();
+    Ok(client.post(&format!("/v1/uploads/{}/complete", created.id), &json!({})).await?)
+}
+
+pub(crate) async fn download(command: args::Download, host: &dyn Host) -> Result<ExitCode, CommandError> {
+    let client = host.connect().await?;
+    let console = host.console();
+    std::fs::create_dir_all(&command.out).with_context(|| format!("can't make {}", command.out.display()))?;
+    let artifacts = match client.get::<Artifact>(&format!("/v1/artifacts/{}", command.id)).await {
+        Ok(artifact) => vec![artifact],
+        Err(ClientError::Problem(problem)) if problem.status == 404 => {
+            let groups: Vec<ArtifactGroup> =
+                client.get(&format!("/v1/jobs/{}/artifacts", command.id)).await?;
+            groups.into_iter().map(|group| group.latest).collect()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut files = Vec::new();
+    for artifact in &artifacts {
+        let path = command.out.join(safe_name(&artifact.filename));
+        client.download_to(&artifact.download, &path).await?;
+        files.push(path);
+    }
+    output::result(console, &files, |out| {
+        files.iter().try_for_each(|file| writeln!(out, "{}", file.display()))
+    })?;
+    Ok(ExitCode::Ok)
+}
+
+/// The last part of a name that a server suggests: it never leads out of the directory that the user chose.
+fn safe_name(suggested: &str) -> PathBuf {
+    Path::new(suggested).file_name().map_or_else(|| PathBuf::from("artifact"), PathBuf::from)
+}
+
+fn bytes_bar(console: Console, size: u64) -> ProgressBar {
+    if !console.interactive {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("upload {bar:32} {bytes}/{total_bytes} {binary_bytes_per_sec}")
+        .expect("the template is a literal");
+    ProgressBar::new(size).with_style(style)
+}
+
+fn content_type_of(file: &Path) -> &'static str {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    match name.rsplit('.').next() {
+        Some("jsonl" | "ndjson") => "application/x-ndjson",
+        Some("json") => "application/json",
+        Some("csv") => "text/csv",
+        Some("gz") => "application/gzip",
+        Some("txt" | "md") => "text/plain",
+        Some("pdf") => "application/pdf",
+        Some("png") => "image/png",
+        Some("jpg" | "jpeg") => "image/jpeg",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suggested_name_never_leaves_the_directory() {
+        let cases = [
+            ("records.csv", "records.csv"),
+            ("../../etc/passwd", "passwd"),
+            ("..", "artifact"),
+            ("/abs", "abs"),
+            ("", "artifact"),
+        ];
+        for (suggested, safe) in cases {
+            assert_eq!(safe_name(suggested), PathBuf::from(safe), "{suggested}");
+        }
+    }
+}

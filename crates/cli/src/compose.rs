@@ -1,0 +1,247 @@
+//! The composition root: from a configuration to an installation whose parts know each other.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+use sha2::{Digest as _, Sha256};
+use url::Url;
+use windrow_app::{App, AppParts, AppSettings, StoredKeys};
+use windrow_auth::{Authenticator, JwksSettings, LocalIssuer, TokenMode};
+use windrow_blob::{BlobSettings, BlobStore, InstallationSalt, LocalSettings, SigningKey};
+use windrow_config::{AuthMode, Config, DatabaseTarget};
+use windrow_core::{SharedClock, SystemClock};
+use windrow_engine::WorkloadRegistry;
+use windrow_models::Models;
+use windrow_plugin::Plugin;
+use windrow_rest::{ApiRouter, ApiState, HttpLimits};
+use windrow_store::migrate;
+use windrow_store::{Db, DbOptions, Store, StoreOptions};
+
+use crate::datadir::{DataDir, OwnerLock};
+use crate::{models, random, workloads};
+
+/// An installation, opened by this process.
+pub(crate) struct Platform {
+    pub(crate) config: Config,
+    pub(crate) clock: SharedClock,
+    pub(crate) dir: DataDir,
+    pub(crate) store: Store,
+    pub(crate) blob: BlobStore,
+    pub(crate) salt: InstallationSalt,
+    pub(crate) models: Arc<Models>,
+    pub(crate) registry: WorkloadRegistry,
+    pub(crate) app: App,
+    pub(crate) issuer: Option<Arc<LocalIssuer>>,
+    routes: Vec<ApiRouter>,
+    /// Held for as long as an embedded database is open.
+    _owner: Option<OwnerLock>,
+}
+
+/// What an embedded directory's owner says when somebody else has it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the data directory {dir} is in use by {owner}; use that server, or another directory with --data-dir"
+)]
+pub(crate) struct InUse {
+    pub(crate) dir: String,
+    pub(crate) owner: String,
+}
+
+/// Whether pending migrations are applied or refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Migrations {
+    Apply,
+    Refuse,
+}
+
+pub(crate) fn clock() -> SharedClock {
+    SystemClock::shared()
+}
+
+/// Opens the database alone, for commands about its schema.
+pub(crate) async fn open_database_alone(config: &Config) -> anyhow::Result<(Db, Option<OwnerLock>)> {
+    let dir = DataDir::open(&config.data_dir)?;
+    let owner = own(config, &dir, "windrow db")?;
+    Ok((connect(config).await?, owner))
+}
+
+/// Takes the data directory when its database is embedded; a PostgreSQL database has many users.
+fn own(config: &Config, dir: &DataDir, description: &str) -> anyhow::Result<Option<OwnerLock>> {
+    if matches!(config.database(), DatabaseTarget::Postgres { .. }) {
+        return Ok(None);
+    }
+    match dir.try_own(description)? {
+        Some(lock) => Ok(Some(lock)),
+        None => {
+            let owner = dir.owner().unwrap_or_else(|| "another process".to_owned());
+            Err(InUse { dir: dir.root().display().to_string(), owner }.into())
+        }
+    }
+}
+
+async fn connect(config: &Config) -> anyhow::Result<Db> {
+    let section = &config.database;
+    let mut options = DbOptions {
+        max_connections: section.max_connections,
+        acquire_timeout: section.acquire_timeout,
+        application_name: "windrow".to_owned(),
+        ..DbOptions::default()
+    };
+    let url = match config.database() {
+        DatabaseTarget::Sqlite { path } => format!("sqlite:{}", path.display()),
+        DatabaseTarget::Postgres { listen_url, .. } => {
+            options.listen_url = Some(listen_url.expose().to_owned());
+            section.url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default()
+        }
+    };
+    Db::connect(&url, options).await.context("can't open the database")
+}
+
+impl Platform {
+    /// Opens all of it. `description` tells others who owns an embedded directory; `public_url` is what signed links
+    /// begin with.
+    pub(crate) async fn open(
+        config: Config,
+        public_url: Url,
+        description: &str,
+        migrations: Migrations,
+    ) -> anyhow::Result<Self> {
+        let clock = clock();
+        let plugins = workloads::plugins();
+        let sets = workloads::migrations(&plugins);
+        let dir = DataDir::open(&config.data_dir)?;
+        let owner = own(&config, &dir, description)?;
+        let db = connect(&config).await?;
+        match migrations {
+            Migrations::Apply => drop(migrate::up(&db, &sets, clock.now()).await?),
+            Migrations::Refuse => {
+                migrate::check(&db, &sets).await.context("run `windrow db migrate` first")?;
+            }
+        }
+        let options = StoreOptions { random: random::number(), ..StoreOptions::default() };
+        let store = Store::open(db.clone(), Arc::clone(&clock), options).await?;
+        let salt = salt(&store).await?;
+        let blob = open_storage(&config, &dir, public_url, salt.clone(), Arc::clone(&clock))?;
+        let models = Arc::new(models::registry(&config, Arc::clone(&clock))?);
+        let registry = workloads::registry(&plugins);
+        let issuer = (config.auth.mode == AuthMode::Local).then(|| local_issuer(&dir)).transpose()?;
+        let authenticator = authenticator(&config, issuer.as_ref(), &db, &clock)?;
+        let parts = AppParts {
+            store: store.clone(),
+            migrations: sets,
+            blob: blob.clone(),
+            salt: salt.clone(),
+            authenticator,
+            models: Arc::clone(&models),
+            workloads: registry.clone(),
+            clock: Arc::clone(&clock),
+            settings: AppSettings::of(&config),
+        };
+        let app = App::new(parts)?;
+        put_samples(&blob, &plugins).await?;
+        let routes = plugins.into_iter().map(|plugin| plugin.routes).collect();
+        Ok(Self {
+            config,
+            clock,
+            dir,
+            store,
+            blob,
+            salt,
+            models,
+            registry,
+            app,
+            issuer,
+            routes,
+            _owner: owner,
+        })
+    }
+
+    /// The API over this installation.
+    pub(crate) fn router(&mut self, metrics: Option<PrometheusHandle>) -> Router {
+        let section = &self.config.server;
+        let limits = HttpLimits {
+            max_body_bytes: usize::try_from(section.max_body).unwrap_or(usize::MAX),
+            max_batch_bytes: usize::try_from(section.max_batch_body).unwrap_or(usize::MAX),
+            timeout: section.request_timeout,
+            cors_origins: section.cors_origins.clone(),
+        };
+        let jwks = self.issuer.as_ref().map(|issuer| Arc::new(issuer.jwks()));
+        let state = ApiState { app: self.app.clone(), jwks, metrics };
+        windrow_rest::router(state, std::mem::take(&mut self.routes), &limits)
+    }
+
+    pub(crate) async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+/// Bundled sample data that is not there yet.
+async fn put_samples(blob: &BlobStore, plugins: &[Plugin]) -> anyhow::Result<()> {
+    for sample in plugins.iter().flat_map(|plugin| &plugin.samples) {
+        let key = sample.key.parse().with_context(|| format!("the sample {}", sample.key))?;
+        let attributes = windrow_blob::ObjectAttributes::of_type(sample.content_type).from_source("sample");
+        match blob.put_if_absent(&key, sample.bytes.into(), &attributes).await {
+            Ok(_) | Err(windrow_blob::BlobError::AlreadyExists { .. }) => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("can't store the sample {}", sample.key));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps owners' names out of object keys; the same in every process of the installation, so it comes from the database.
+async fn salt(store: &Store) -> anyhow::Result<InstallationSalt> {
+    let id = store.installation(uuid::Uuid::from_bytes(random::bytes())).await?;
+    let digest = Sha256::new().chain_update(b"windrow owner hashes\0").chain_update(id.as_bytes()).finalize();
+    Ok(InstallationSalt::from_bytes(digest.into()))
+}
+
+fn open_storage(
+    config: &Config,
+    dir: &DataDir,
+    public_url: Url,
+    salt: InstallationSalt,
+    clock: SharedClock,
+) -> anyhow::Result<BlobStore> {
+    let signing_key = match &config.server.secret_key {
+        Some(secret) => SigningKey::derive(secret.expose().as_bytes()),
+        None => SigningKey::derive(&dir.secret("secret")?),
+    };
+    let settings = LocalSettings { root: config.storage_dir(), public_url, signing_key, salt };
+    BlobStore::open(BlobSettings::Local(settings), clock).context("can't open the storage")
+}
+
+/// The key that signs local tokens, made at first use.
+pub(crate) fn local_issuer(dir: &DataDir) -> anyhow::Result<Arc<LocalIssuer>> {
+    let fresh = LocalIssuer::generate()?.to_pkcs8()?;
+    let kept = dir.private_file("issuer.pk8", &fresh)?;
+    let path = dir.root().join("issuer.pk8");
+    Ok(Arc::new(LocalIssuer::load(&kept).with_context(|| format!("{} can't be used", path.display()))?))
+}
+
+fn authenticator(
+    config: &Config,
+    issuer: Option<&Arc<LocalIssuer>>,
+    db: &Db,
+    clock: &SharedClock,
+) -> anyhow::Result<Authenticator> {
+    let mode = match (config.auth.mode, issuer) {
+        (AuthMode::Local, Some(issuer)) => TokenMode::Local(Arc::clone(issuer)),
+        (AuthMode::Local, None) => unreachable!("a local issuer is made for this mode"),
+        (AuthMode::Insecure, _) => TokenMode::Insecure,
+        (AuthMode::Jwks, _) => TokenMode::Jwks(JwksSettings {
+            issuer: config.issuer().context("auth mode jwks needs an issuer")?,
+            jwks_url: config.jwks_url().context("auth mode jwks needs the URL of its keys")?.to_string(),
+            audiences: config.auth.audience.clone(),
+            client_ids: config.auth.client_id.clone(),
+            cache: config.auth.jwks_cache,
+        }),
+    };
+    let keys = Arc::new(StoredKeys(db.clone()));
+    let authenticator = Authenticator::new(mode, keys, Arc::clone(clock)).map_err(anyhow::Error::msg)?;
+    let default_owner = config.auth.default_owner.clone().filter(|_| config.app_env.is_local());
+    Ok(authenticator.with_default_owner(default_owner))
+}

@@ -1,0 +1,173 @@
+//! The directory of an embedded installation: who owns it, and where its pieces are.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+
+/// Where the pieces of an embedded installation are.
+#[derive(Clone, Debug)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+}
+
+/// The lock on a data directory. Dropped, or its process dead, the directory is free.
+#[derive(Debug)]
+pub(crate) struct OwnerLock {
+    _file: File,
+}
+
+/// Linux allows 107 bytes in a socket's path (`man 7 unix`).
+const MAX_SOCKET_PATH: usize = 107;
+
+impl DataDir {
+    /// Makes the directory when it is absent; it is the user's alone.
+    pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(root)
+            .with_context(|| format!("can't make the data directory {}", root.display()))?;
+        let root = root
+            .canonicalize()
+            .with_context(|| format!("can't open the data directory {}", root.display()))?;
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).with_context(|| {
+            format!("can't make the data directory {} private: is it yours?", root.display())
+        })?;
+        Ok(Self { root })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
+    /// The socket of the directory's owner. A path too long for a socket goes to the temporary directory, under a name
+    /// that only this directory has.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let path = self.root.join("windrow.sock");
+        if path.as_os_str().len() <= MAX_SOCKET_PATH {
+            return path;
+        }
+        let digest = hex::encode(Sha256::digest(self.root.as_os_str().as_encoded_bytes()));
+        std::env::temp_dir().join(format!("windrow-{}.sock", &digest[..16]))
+    }
+
+    /// Takes the directory, if nobody has it. The holder's description goes into the lock file for others to read.
+    pub(crate) fn try_own(&self, description: &str) -> anyhow::Result<Option<OwnerLock>> {
+        let path = self.root.join("lock");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("can't open {}", path.display()))?;
+        if !try_lock(&file).with_context(|| format!("can't lock {}", path.display()))? {
+            return Ok(None);
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        write!(file, "{description}")?;
+        Ok(Some(OwnerLock { _file: file }))
+    }
+
+    /// What the present or last owner wrote about itself.
+    pub(crate) fn owner(&self) -> Option<String> {
+        let mut text = String::new();
+        File::open(self.root.join("lock")).ok()?.take(4096).read_to_string(&mut text).ok()?;
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// A secret of this installation (32 random bytes, made at first use, readable by its user alone).
+    pub(crate) fn secret(&self, name: &str) -> anyhow::Result<[u8; 32]> {
+        let fresh: [u8; 32] = crate::random::bytes();
+        let bytes = self.private_file(name, &fresh)?;
+        bytes.try_into().map_err(|_| {
+            let path = self.root.join(name);
+            anyhow::anyhow!("{} is damaged: it must hold 32 bytes. Restore it from a backup.", path.display())
+        })
+    }
+
+    /// Reads a private file, or makes it with `fresh` when there is none. Two processes that race get one content.
+    pub(crate) fn private_file(&self, name: &str, fresh: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let path = self.root.join(name);
+        if !path.exists() {
+            let mut temporary = tempfile_in(&self.root)?;
+            temporary.file.write_all(fresh)?;
+            temporary.file.sync_all()?;
+            // link(2) fails when the name is taken: whoever came first wins
+            match fs::hard_link(&temporary.path, &path) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(error).with_context(|| format!("can't make {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        fs::read(&path).with_context(|| format!("can't read {}", path.display()))
+    }
+}
+
+struct Temporary {
+    path: PathBuf,
+    file: File,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn tempfile_in(root: &Path) -> anyhow::Result<Temporary> {
+    let path =
+        root.join(format!(".new-{}-{}", std::process::id(), uuid::Uuid::from_bytes(crate::random::bytes())));
+    let file = OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("can't write in {}", root.display()))?;
+    Ok(Temporary { path, file })
+}
+
+/// Whether the lock is ours now; false when another process has it.
+fn try_lock(file: &File) -> std::io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_owner_and_says_who() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        let lock = dir.try_own("process 7").unwrap().unwrap();
+        assert!(dir.try_own("process 8").unwrap().is_none());
+        assert_eq!(dir.owner().as_deref(), Some("process 7"));
+        drop(lock);
+        assert!(dir.try_own("process 8").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_secret_is_made_once_and_is_private() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        let first = dir.secret("secret").unwrap();
+        assert_eq!(dir.secret("secret").unwrap(), first);
+        let mode = fs::metadata(root.path().join("secret")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(root.path().join("secret"), b"short").unwrap();
+        assert!(dir.secret("secret").unwrap_err().to_string().contains("damaged"));
+    }
+}

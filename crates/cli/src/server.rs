@@ -1,0 +1,220 @@
+//! An installation that runs: its API, its worker, its keeper, until it is told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::json;
+use windrow_config::{Config, DatabaseTarget};
+use windrow_engine::{AssetCache, LocalEngine, LocalParts, LocalSettings, RunServices};
+use windrow_plugin::{CommandError, Console, ExitCode};
+use windrow_runtime::{Worker, WorkerHandle, WorkerSettings};
+use windrow_store::hot::Caps;
+
+use crate::compose::{Migrations, Platform};
+use crate::serve::{self, Served};
+use crate::{local_door, output, random, signals};
+
+/// Bytes of shared objects that a process keeps in memory.
+const ASSET_CACHE_BYTES: usize = 128 << 20;
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Roles {
+    /// Listens on the TCP port.
+    pub(crate) api: bool,
+    /// Claims and runs jobs.
+    pub(crate) worker: bool,
+    pub(crate) migrations: MigrationsAtStart,
+}
+
+/// Whether a process brings its schema up to date by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MigrationsAtStart {
+    Apply,
+    /// An embedded database is this process's own and is brought up to date; a shared one must be.
+    ApplyIfEmbedded,
+}
+
+impl Roles {
+    pub(crate) const UP: Self = Self { api: true, worker: true, migrations: MigrationsAtStart::Apply };
+    pub(crate) const API: Self =
+        Self { api: true, worker: false, migrations: MigrationsAtStart::ApplyIfEmbedded };
+    pub(crate) const WORKER: Self =
+        Self { api: false, worker: true, migrations: MigrationsAtStart::ApplyIfEmbedded };
+    /// Inside a command: no port, only the socket of its directory.
+    pub(crate) const EMBEDDED: Self = Self { api: false, worker: true, migrations: MigrationsAtStart::Apply };
+}
+
+/// A running installation.
+pub(crate) struct Running {
+    pub(crate) platform: Platform,
+    /// Where others reach it; none when it listens on no port.
+    pub(crate) url: Option<String>,
+    worker: Option<(WorkerHandle, LocalEngine)>,
+    served: Served,
+}
+
+impl Running {
+    pub(crate) async fn start(config: Config, roles: Roles) -> anyhow::Result<Self> {
+        let embedded = matches!(config.database(), DatabaseTarget::Sqlite { .. });
+        let tcp = match roles.api {
+            true => Some(serve::listen(config.server.bind, config.server.port).await?),
+            false => None,
+        };
+        let port = tcp.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?.map_or(0, |a| a.port());
+        let public_url = config.public_url(port);
+        let url = roles.api.then(|| public_url.as_str().trim_end_matches('/').to_owned());
+        let place = url.clone().unwrap_or_else(|| "no port".to_owned());
+        let description = format!("process {} ({place})", std::process::id());
+        let migrations = match roles.migrations {
+            MigrationsAtStart::ApplyIfEmbedded if !embedded => Migrations::Refuse,
+            _ => Migrations::Apply,
+        };
+        let mut platform = Platform::open(config, public_url, &description, migrations).await?;
+        if embedded {
+            retake(&platform).await?;
+        }
+        let router = platform.router(metrics());
+        let on_socket = router.clone().merge(local_door::routes(platform.app.clone()));
+        let socket = embedded.then(|| platform.dir.socket());
+        let served = serve::serve(tcp.map(|tcp| (tcp, router)), socket.as_deref().map(|s| (s, on_socket)))?;
+        let worker = match roles.worker {
+            true => Some(start_worker(&platform).await?),
+            false => None,
+        };
+        Ok(Self { platform, url, worker, served })
+    }
+
+    /// Claims nothing more, lets runs reach their next checkpoint, gives the rest back, and closes.
+    pub(crate) async fn stop(self) {
+        let grace = self.platform.config.worker.grace;
+        if let Some((worker, engine)) = self.worker {
+            worker.drain(grace).await;
+            if let Err(error) = engine.leave().await {
+                tracing::warn!(%error, "the worker could not sign off; its runs will be retaken");
+            }
+        }
+        self.served.stop().await;
+        self.platform.close().await;
+    }
+
+    /// Serves until a signal, or until the disk under the database fails.
+    async fn until_stopped(self) -> anyhow::Result<()> {
+        let failed = tokio::select! {
+            () = signals::asked_to_stop() => None,
+            error = self.platform.store.failed() => Some(error),
+        };
+        match failed {
+            None => {
+                tracing::info!("stopping: what runs reaches its next checkpoint");
+                self.stop().await;
+                Ok(())
+            }
+            // nothing that is said from here on would be kept
+            Some(error) => {
+                Err(anyhow::Error::new(error)
+                    .context("the database's disk failed; nothing acknowledged is lost"))
+            }
+        }
+    }
+}
+
+/// `windrow up`, `api` and `worker` on a database.
+pub(crate) async fn run(config: Config, roles: Roles, console: Console) -> Result<ExitCode, CommandError> {
+    let running = Running::start(config, roles).await?;
+    let hello = json!({
+        "url": running.url,
+        "pid": std::process::id(),
+        "data_dir": running.platform.dir.root(),
+    });
+    if console.json {
+        output::line(&hello)?;
+    } else {
+        let place = running.url.as_deref().map_or_else(|| "working".to_owned(), |url| format!("at {url}"));
+        output::note(
+            console,
+            format_args!("Windrow is {place}, data in {}", running.platform.dir.root().display()),
+        );
+        if let Some(url) = &running.url {
+            output::note(console, format_args!("API viewer: {url}/docs   stop with Ctrl-C"));
+        }
+    }
+    running.until_stopped().await?;
+    Ok(ExitCode::Ok)
+}
+
+/// Takes back, before anybody claims, what an earlier owner of this directory was running.
+async fn retake(platform: &Platform) -> anyhow::Result<()> {
+    platform.store.boot(uuid::Uuid::from_bytes(random::bytes())).await?;
+    while platform.store.rescue().await?.more {}
+    Ok(())
+}
+
+async fn start_worker(platform: &Platform) -> anyhow::Result<(WorkerHandle, LocalEngine)> {
+    let config = &platform.config;
+    let section = &config.worker;
+    let caps = Caps { per_owner: config.limits.max_running_per_owner, ..Caps::default() };
+    let settings = LocalSettings {
+        name: section.name.clone().unwrap_or_else(worker_name),
+        retry: config.retry.policy(),
+        caps,
+        artifact_life: config.retention.artifacts,
+        poll: section.poll,
+        beat_every: section.beat,
+        leased: false,
+        seed: random::number(),
+    };
+    let parts = LocalParts {
+        store: platform.store.clone(),
+        blob: platform.blob.clone(),
+        salt: platform.salt.clone(),
+        registry: platform.registry.clone(),
+        clock: Arc::clone(&platform.clock),
+        drop_tags: None,
+    };
+    let engine = LocalEngine::register(parts, settings).await.context("the worker can't register")?;
+    let services = RunServices {
+        engine: Arc::new(engine.clone()),
+        models: Arc::clone(&platform.models),
+        clock: Arc::clone(&platform.clock),
+        assets: Arc::new(AssetCache::new(ASSET_CACHE_BYTES)),
+        call_retry: config.retry.policy(),
+    };
+    let settings = WorkerSettings {
+        slots: section.concurrency as usize,
+        workloads: section.workloads.clone(),
+        claim_wait: section.poll,
+        stop_poll: section.cancel_poll,
+        scratch: platform.dir.scratch(),
+        ..WorkerSettings::default()
+    };
+    let worker =
+        Worker::start(services, platform.registry.clone(), settings).context("the worker can't start")?;
+    Ok((worker, engine))
+}
+
+/// An ECS task's ARN would be better, where there is one; else the machine and the process.
+fn worker_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!("{}-{}", if host.is_empty() { "worker" } else { host }, std::process::id())
+}
+
+/// The process's metrics; a second installation in one process (a test, the demo) shares the first one's.
+fn metrics() -> Option<PrometheusHandle> {
+    static HANDLE: std::sync::OnceLock<Option<PrometheusHandle>> = std::sync::OnceLock::new();
+    let install = || PrometheusBuilder::new().install_recorder().ok();
+    let handle = HANDLE.get_or_init(install).clone();
+    if let Some(upkeep) = handle.clone() {
+        tokio::spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_secs(5));
+            loop {
+                tick.tick().await;
+                upkeep.run_upkeep();
+            }
+        });
+    }
+    handle
+}

@@ -1,0 +1,63 @@
+//! Starting from nothing but the environment.
+
+use serde_json::json;
+use windrow_test_support::TestDb;
+
+use crate::harness::Windrow;
+
+/// The names and values of `.env.local.example`.
+fn local_example() -> Vec<(String, String)> {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.env.local.example")).unwrap();
+    windrow_config::parse_env_file(&text).unwrap().into_iter().collect()
+}
+
+#[test]
+fn everything_starts_from_the_local_example_alone() {
+    let mut windrow = Windrow::new();
+    for (name, value) in local_example() {
+        windrow = windrow.with_env(&name, value);
+    }
+    let server = windrow.start(&["up", "--port", "0", "--json"]);
+    let ready = reqwest::blocking::get(format!("{}/ready", server.url)).unwrap();
+    assert_eq!(ready.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn api_and_worker_share_one_postgresql() {
+    let db = TestDb::postgres().await;
+    let url = db.url().to_owned();
+    tokio::task::spawn_blocking(move || {
+        let windrow = Windrow::new().with_env("DATABASE_URL", url).with_env("WINDROW_DATA_DIR", "data");
+        windrow.run(&["db", "migrate"]).ok();
+        let api_server = windrow.start(&["api", "--port", "0", "--json"]);
+        let mut worker = windrow.start(&["worker", "--json"]);
+        let token = windrow.run(&["token", "create", "--sub", "alice", "--role", "contributor"]).ok();
+        let api = api_server.api(token.stdout.trim());
+        let document = "template:\n  name: t\n  steps: [{id: x, model: offline, prompt: 'About {{ a }}'}]\n";
+        let template = api.post("/v1/templates", &json!({ "document": document })).expect(201).json();
+        let seed = api.upload("a.jsonl", "application/x-ndjson", b"{\"a\": 1}\n");
+        let spec = json!({ "template": template["id"], "seed": seed, "records": 50 });
+        let job = api.post("/v1/jobs", &json!({ "workload": "generate", "spec": spec })).expect(202).json();
+        let job = api.finished(job["id"].as_str().unwrap());
+        assert_eq!(job["status"], "completed", "{job}");
+        assert_eq!(worker.terminate().0, 0);
+    })
+    .await
+    .unwrap();
+}
+
+#[test]
+fn a_process_refuses_to_start_on_what_is_wrong_and_says_all_of_it() {
+    let windrow = Windrow::new()
+        .with_env("PORT", "many")
+        .with_env("WINDROW_LAPSE", "soon")
+        .with_env("WINDROW_TYPO", "1");
+    let ran = windrow.run(&["up"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    for name in ["PORT", "WINDROW_LAPSE", "WINDROW_TYPO"] {
+        assert!(ran.stderr.contains(name), "{}", ran.stderr);
+    }
+    let check = windrow.run(&["config", "check"]);
+    assert_eq!(check.code, 1, "{check:?}");
+}

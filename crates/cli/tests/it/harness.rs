@@ -1,0 +1,242 @@
+//! The binary, as a user has it: commands in an empty directory, servers that can be killed.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::blocking::Client;
+use serde_json::Value;
+
+/// An empty directory with an environment of its own.
+pub struct Windrow {
+    pub dir: tempfile::TempDir,
+    env: Vec<(String, String)>,
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Fails the test unless the command succeeded.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+}
+
+impl Windrow {
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("windrow-it").tempdir().unwrap();
+        Self { dir, env: Vec::new() }
+    }
+
+    pub fn with_env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file of the test's own.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A command whose environment holds nothing but what the test gives it.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windrow"));
+        command.current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
+        for name in ["PATH", "HOME", "TMPDIR", "LANG"] {
+            if let Ok(value) = std::env::var(name) {
+                command.env(name, value);
+            }
+        }
+        command.env("APP_ENV", "local").envs(self.env.iter().map(|(k, v)| (k, v))).args(args);
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Ran {
+        let output = self.command(args).output().unwrap();
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// `windrow up` on a free port and the directory `data`.
+    pub fn up(&self) -> Server {
+        self.start(&["up", "--data-dir", "data", "--port", "0", "--json"])
+    }
+
+    /// A server command that prints one JSON line with its `url` when it listens.
+    pub fn start(&self, args: &[&str]) -> Server {
+        let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut log = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = log.read_to_string(&mut text);
+            text
+        });
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        let Ok(hello) = serde_json::from_str::<Value>(&line) else {
+            let _ = child.kill();
+            panic!("the server did not start: {line:?}\n{}", log.join().unwrap());
+        };
+        let url = hello["url"].as_str().unwrap_or_default().to_owned();
+        Server { child, url, log: Some(log) }
+    }
+
+    /// A token of a user of the directory `data`, made when absent.
+    pub fn token(&self, sub: &str, role: &str) -> String {
+        let ran = self.run(&["token", "create", "--sub", sub, "--role", role, "--data-dir", "data"]).ok();
+        ran.stdout.trim().to_owned()
+    }
+}
+
+/// A server process. Dropped, it is killed.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    log: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Server {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL: nothing is cleaned up.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM; gives the exit code and the log.
+    pub fn terminate(&mut self) -> (i32, String) {
+        let done = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        assert!(done.success());
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        (code, self.log.take().map(|log| log.join().unwrap()).unwrap_or_default())
+    }
+
+    pub fn api(&self, token: &str) -> Api {
+        Api { http: Client::new(), url: self.url.clone(), token: token.to_owned() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Plain HTTP as one user.
+#[derive(Clone)]
+pub struct Api {
+    pub http: Client,
+    pub url: String,
+    pub token: String,
+}
+
+/// A status and a body.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{e}: {} {}", self.status, String::from_utf8_lossy(&self.body)))
+    }
+
+    /// Fails the test unless the status is `status`.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        self
+    }
+}
+
+impl Api {
+    pub fn request(&self, method: &str, path: &str) -> reqwest::blocking::RequestBuilder {
+        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.url) };
+        self.http.request(method.parse().unwrap(), url).bearer_auth(&self.token)
+    }
+
+    pub fn send(&self, request: reqwest::blocking::RequestBuilder) -> Answer {
+        let response = request.send().unwrap();
+        Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response.bytes().unwrap().to_vec(),
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.send(self.request("GET", path))
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request("POST", path).json(body))
+    }
+
+    /// Announces, puts and completes a file; gives the upload's id.
+    pub fn upload(&self, name: &str, content_type: &str, bytes: &[u8]) -> String {
+        let wish = serde_json::json!({
+            "filename": name, "content_type": content_type, "size": bytes.len(), "purpose": "seed_data",
+        });
+        let created = self.post("/v1/uploads", &wish).expect(201).json();
+        let mut put = self.http.put(created["url"].as_str().unwrap()).body(bytes.to_vec());
+        for (name, value) in created["headers"].as_object().unwrap() {
+            put = put.header(name, value.as_str().unwrap());
+        }
+        self.send(put).expect(200);
+        let id = created["id"].as_str().unwrap().to_owned();
+        self.post(&format!("/v1/uploads/{id}/complete"), &serde_json::json!({})).expect(200);
+        id
+    }
+
+    /// Waits for a job's end.
+    pub fn finished(&self, job: &str) -> Value {
+        let mut last = Value::Null;
+        until(Duration::from_secs(60), "the job ends", || {
+            last = self.get(&format!("/v1/jobs/{job}")).expect(200).json();
+            !matches!(last["status"].as_str(), Some("queued" | "running" | "waiting"))
+        });
+        last
+    }
+}
+
+/// Asks until it is so; fails the test when it takes too long.
+#[track_caller]
+pub fn until(limit: Duration, what: &str, mut so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The repository's `examples` folder.
+pub fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name).canonicalize().unwrap()
+}

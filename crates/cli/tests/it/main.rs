@@ -1,0 +1,12 @@
+//! The binary, tested as a binary: real processes, real HTTP, real kills.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod demo;
+mod environment;
+mod generate_run;
+mod harness;
+mod kills;
+mod owners;
+mod small_model;
+mod usage;
