@@ -46,6 +46,7 @@ crate::row! {
         pub user_fault: Option<bool>,
         pub first_started_at: Option<Timestamp>,
         pub stage: Option<String>,
+        /// Of its children together, while it waits for them.
         pub done: Option<u64>,
         pub total: Option<u64>,
         pub progress_at: Option<Timestamp>,
@@ -69,7 +70,9 @@ const SELECT: &str = "SELECT j.seq, j.id, j.owner_id, j.workload, j.spec, j.spec
     l.run AS last_run, l.outcome AS last_outcome, l.ended_at AS last_ended_at, l.retry_at, l.attempts, l.lost,
     l.class, l.code, l.error, l.user_fault,
     (SELECT min(f.started_at) FROM runs f WHERE f.job_seq = j.seq) AS first_started_at,
-    g.stage, g.done, g.total, g.at AS progress_at,
+    g.stage, g.total, g.at AS progress_at,
+    CASE WHEN s.status = 'waiting' THEN (SELECT CAST(COALESCE(sum(h.done), 0) AS bigint)
+        FROM jobs c JOIN progress h ON h.job_seq = c.seq WHERE c.parent_seq = j.seq) ELSE g.done END AS done,
     CASE WHEN j.parent_seq IS NULL THEN b.cap END AS cap,
     CASE WHEN j.parent_seq IS NULL THEN b.reserved END AS reserved,
     CASE WHEN j.parent_seq IS NULL THEN b.spent END AS spent, o.output,

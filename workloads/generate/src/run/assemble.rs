@@ -199,6 +199,7 @@ async fn add_refill(
     end: u64,
 ) -> Result<Outcome, RunError> {
     plan::add_shards(ctx, state.planned, end, pinned.spec.shard_size).await?;
+    ctx.progress("generating", state.planned, Some(end)).await;
     state.planned = end;
     state.refilling = None;
     ctx.checkpoint(state, Vec::new(), Vec::new()).await?;

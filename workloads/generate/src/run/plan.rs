@@ -36,8 +36,8 @@ pub(super) async fn run(
     };
     add_shards(ctx, 0, records, pinned.spec.shard_size).await?;
     state.planned = records;
-    ctx.checkpoint(&state, Vec::new(), Vec::new()).await?;
     ctx.progress("generating", 0, Some(records)).await;
+    ctx.checkpoint(&state, Vec::new(), Vec::new()).await?;
     Ok(Outcome::Await)
 }
 
