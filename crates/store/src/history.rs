@@ -238,10 +238,10 @@ mod tests {
         Timestamp::from_micros(second * 1_000_000)
     }
 
-    fn event(n: i64, second: i64) -> EventRow {
+    fn event(n: i64, run: i64, second: i64) -> EventRow {
         EventRow {
             n,
-            run: RunNo(0),
+            run: RunNo(run),
             kind: "approved".to_owned(),
             payload: "{}".to_owned(),
             schema_version: 1,
@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn history() -> (Vec<EventRow>, Vec<RunRow>) {
-        let events = vec![event(1, 1), event(2, 4), event(3, 4)];
+        let events = vec![event(1, 0, 1), event(2, 0, 4), event(3, 2, 4)];
         let runs = vec![
             run(1, Some(2), Some(3)),
             run(2, Some(4), Some(6)),
@@ -287,7 +287,7 @@ mod tests {
         let ids: Vec<String> = read(Place::START).iter().map(|line| line.place.to_string()).collect();
         assert_eq!(
             ids,
-            ["0.0.1", "1.0.1", "1.1.1", "1.1.2", "1.2.1", "2.2.1", "3.2.1", "3.2.2", "3.3.2", "3.4.1"]
+            ["0.0.1", "1.0.1", "1.1.1", "1.1.2", "2.1.2", "2.2.1", "3.2.1", "3.2.2", "3.3.2", "3.4.1"]
         );
     }
 
