@@ -1,7 +1,8 @@
-//! The worker: what claims jobs, runs them, keeps them alive and stops them.
+//! The worker: what claims jobs, runs them, keeps them alive and stops them; and what keeps the database in order.
 //!
 //! [`Worker`] runs jobs on any [`Engine`](windrow_engine::Engine): a claimer, an executor a run, a beater on a thread of
-//! its own, a poll for stop orders.
+//! its own, a poll for stop orders. [`Keeper`] is what goes on beside the workers wherever a database is: the scheduler, the
+//! rescuer, the sweeper.
 //!
 //! It knows no HTTP server and no workload by name, and reads time from a [`Clock`](windrow_core::Clock) only.
 
@@ -9,8 +10,10 @@ mod beater;
 mod board;
 mod claimer;
 mod executor;
+mod keeper;
 mod settings;
 mod worker;
 
+pub use keeper::{Keeper, KeeperHandle, KeeperParts, KeeperSettings, Retaken, retake};
 pub use settings::WorkerSettings;
 pub use worker::{Drained, Worker, WorkerHandle};

@@ -96,6 +96,8 @@ pub struct Notes {
     pub cancel: bool,
     /// Children of some parent are to be stopped: [`crate::hot::stop_children`].
     pub stopping: bool,
+    /// Jobs were put in line for a time to come: the scheduler may have to rise earlier.
+    pub later: bool,
 }
 
 impl Notes {
@@ -104,10 +106,11 @@ impl Notes {
         self.work |= other.work;
         self.cancel |= other.cancel;
         self.stopping |= other.stopping;
+        self.later |= other.later;
     }
 
     pub const fn is_empty(self) -> bool {
-        !(self.work || self.cancel || self.stopping)
+        !(self.work || self.cancel || self.stopping || self.later)
     }
 }
 

@@ -87,6 +87,7 @@ pub(super) async fn enqueue(tx: &mut Tx, places: &[Place], now: Timestamp) -> Re
         execute!(tx, READY.of(tx.dialect()), json_rows(&due))?;
     }
     if !later.is_empty() {
+        tx.note(Notes { later: true, ..Notes::default() });
         execute!(tx, SCHEDULED.of(tx.dialect()), json_rows(&later))?;
     }
     Ok(())

@@ -75,7 +75,8 @@ pub async fn submit(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<Vec
         Dialect::Postgres => insert_postgres(tx, batch, now).await?,
         Dialect::Sqlite => insert_sqlite(tx, batch, now).await?,
     };
-    tx.note(Notes { work: !created.is_empty(), ..Notes::default() });
+    let later = batch.iter().any(|job| job.run_at > now);
+    tx.note(Notes { work: !created.is_empty(), later, ..Notes::default() });
     let created: HashMap<JobId, JobSeq> = created.into_iter().map(|row| (row.id, row.seq)).collect();
     let mut existing = existing(tx, batch, &created).await?;
     let mut made: HashMap<JobId, JobSeq> = created.clone();

@@ -20,6 +20,8 @@ const RECONNECT: Duration = Duration::from_secs(1);
 const WORK: u8 = 1;
 const CANCEL: u8 = 2;
 const STOPPING: u8 = 4;
+const LATER: u8 = 8;
+const ALL: u8 = WORK | CANCEL | STOPPING | LATER;
 
 /// Counters that move when something happened. Watch one and look at the database whenever it moves.
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ pub struct Wakes {
     work: watch::Sender<u64>,
     cancel: watch::Sender<u64>,
     stopping: watch::Sender<u64>,
+    later: watch::Sender<u64>,
     outbound: Option<Arc<Outbound>>,
     tasks: Arc<Vec<AbortHandle>>,
 }
@@ -43,6 +46,7 @@ impl Wakes {
             work: watch::Sender::new(0),
             cancel: watch::Sender::new(0),
             stopping: watch::Sender::new(0),
+            later: watch::Sender::new(0),
             outbound: None,
             tasks: Arc::default(),
         };
@@ -74,9 +78,15 @@ impl Wakes {
         self.stopping.subscribe()
     }
 
+    /// Moves when jobs were put in line for a time to come.
+    pub fn later(&self) -> watch::Receiver<u64> {
+        self.later.subscribe()
+    }
+
     /// After a commit: tells this process, and the others.
     pub(super) fn tell(&self, notes: Notes) {
-        let bits = [(notes.work, WORK), (notes.cancel, CANCEL), (notes.stopping, STOPPING)];
+        let bits =
+            [(notes.work, WORK), (notes.cancel, CANCEL), (notes.stopping, STOPPING), (notes.later, LATER)];
         let bits = bits.iter().filter(|(on, _)| *on).fold(0, |all, (_, bit)| all | bit);
         if bits == 0 {
             return;
@@ -89,7 +99,9 @@ impl Wakes {
     }
 
     fn hear(&self, bits: u8) {
-        for (bit, counter) in [(WORK, &self.work), (CANCEL, &self.cancel), (STOPPING, &self.stopping)] {
+        let counters =
+            [(WORK, &self.work), (CANCEL, &self.cancel), (STOPPING, &self.stopping), (LATER, &self.later)];
+        for (bit, counter) in counters {
             if bits & bit != 0 {
                 counter.send_modify(|count| *count += 1);
             }
@@ -138,11 +150,11 @@ async fn hear_until_broken(db: &Db, channel: &str, wakes: &Wakes) -> Result<(), 
     let broken = |error| StoreError::from_sqlx("LISTEN", error);
     listener.listen(channel).await.map_err(broken)?;
     // what came before the LISTEN is found by looking now
-    wakes.hear(WORK | CANCEL | STOPPING);
+    wakes.hear(ALL);
     loop {
         // none: the connection broke and was made anew, so something may have been missed
         let heard = listener.try_recv().await.map_err(broken)?;
-        let bits = heard.map_or(Some(WORK | CANCEL | STOPPING), |heard| heard.payload().parse().ok());
-        wakes.hear(bits.unwrap_or(WORK | CANCEL | STOPPING));
+        let bits = heard.map_or(Some(ALL), |heard| heard.payload().parse().ok());
+        wakes.hear(bits.unwrap_or(ALL));
     }
 }
