@@ -25,8 +25,6 @@ pub enum Guard {
     BeatNo,
     /// A child's end decrements its parent, and only an inserted child counts.
     ChildOnce,
-    /// A paid answer is read from the journal before it is asked for again.
-    Journal,
 }
 
 /// Asked at each point of every transaction of a [`crate::Db`] that was given the hook.

@@ -24,7 +24,8 @@ pub enum Reopened {
 }
 
 /// Puts a failed, cancelled or budget-exceeded job in line again, with its children that did not complete. Attempts
-/// start anew, run numbers go on, checkpoints and journals are kept. `cap` raises the tree's budget.
+/// start anew, run numbers go on, checkpoints and journals are kept. `cap` raises the tree's budget; a lower one changes
+/// nothing.
 pub async fn reopen(
     tx: &mut Tx,
     job: JobSeq,
@@ -45,7 +46,8 @@ pub async fn reopen(
         return Ok(Reopened::Settling);
     }
     if let Some(budget) = head.budget_id {
-        let sql = "UPDATE budgets SET closed = FALSE, cap = coalesce($2, cap) WHERE id = $1";
+        let sql =
+            "UPDATE budgets SET closed = FALSE, cap = CASE WHEN $2 > cap THEN $2 ELSE cap END WHERE id = $1";
         execute!(tx, sql, budget, cap)?;
     }
     put_back(tx, &[&head], now).await?;

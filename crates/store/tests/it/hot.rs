@@ -344,7 +344,7 @@ on_both! {
         let (queued, running) = (bench.one(1).await, bench.one(2).await);
         let mut later = bench.job(3);
         later.run_at = bench.now().plus(Duration::from_secs(60));
-        let later = match bench.submit(&[later]).await[0] { Submitted::Created { seq, .. } => seq, _ => panic!() };
+        let Submitted::Created { seq: later, .. } = bench.submit(&[later]).await[0] else { panic!("a new id") };
         bench.cancel(queued).await;
         let run = bench.claim(5).await.remove(0);
         assert_eq!(run.at.job, running);

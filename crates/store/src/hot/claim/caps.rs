@@ -88,18 +88,23 @@ impl<'a> Headroom<'a> {
         self.of(pair) > 0
     }
 
-    /// Gives each pair its share of the slots, as far as caps allow when all shares are used.
-    pub(super) fn share(&self, pairs: &mut [Pair], share: i64, wanted: usize) {
-        let mut left = i64::try_from(wanted).unwrap_or(i64::MAX);
+    /// Shares the slots among the pairs of which something is expected, as evenly as they can be, as far as caps allow.
+    /// The others are tried with the same share, should slots be left.
+    pub(super) fn share(&self, pairs: &mut [Pair], wanted: usize) {
+        let count = pairs.iter().filter(|pair| !pair.is_empty()).count().max(1);
+        let (base, mut extra) = (int(wanted / count), wanted % count);
         let (mut owners, mut workloads) = (self.owners.clone(), self.workloads.clone());
-        for pair in pairs {
+        let (expected, tried): (Vec<&mut Pair>, Vec<&mut Pair>) =
+            pairs.iter_mut().partition(|pair| !pair.is_empty());
+        for pair in expected.into_iter().chain(tried) {
+            let share = if pair.is_empty() { base.max(1) } else { base + int(extra.min(1)) };
+            if !pair.is_empty() {
+                extra = extra.saturating_sub(1);
+            }
             let owner = owners.get_mut(&pair.owner);
             let workload = workloads.get_mut(&pair.workload);
-            let room = [owner.as_deref().copied(), workload.as_deref().copied(), Some(share), Some(left)];
+            let room = [owner.as_deref().copied(), workload.as_deref().copied(), Some(share)];
             pair.limit = room.into_iter().flatten().min().unwrap_or(0).max(0);
-            if !pair.is_empty() {
-                left -= pair.limit;
-            }
             for room in [owner, workload].into_iter().flatten() {
                 *room -= pair.limit;
             }
@@ -111,6 +116,10 @@ impl<'a> Headroom<'a> {
             *room -= 1;
         }
     }
+}
+
+fn int(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn owner_key(owner: OwnerId) -> String {

@@ -128,7 +128,9 @@ impl Cursor {
         for pair in &mut *pairs {
             let own = took.get(&(pair.workload.as_str(), pair.owner));
             pair.took = own.map_or(0, |(count, _)| *count);
-            let (Some(tick), empty) = (tick, pair.took < pair.limit && !filled) else { continue };
+            // nothing is learnt of a pair that was given no share
+            let Some(tick) = tick.filter(|_| pair.limit > 0) else { continue };
+            let empty = pair.took < pair.limit && !filled;
             let mark = match own {
                 // the next row of the same time has a higher number
                 Some((_, row)) => {

@@ -190,15 +190,16 @@ impl Round<'_, '_> {
             self.headroom.read(tx, &pairs).await?;
             pairs.retain(|pair| self.headroom.has_room(pair));
             let shares = pairs.iter().filter(|pair| !pair.is_empty()).count();
-            let more_blocked = found.saturating_sub(shares) > blocked;
+            let mut learnt = found.saturating_sub(shares) > blocked;
             blocked = found.saturating_sub(shares);
-            let taken = self.pick(tx, &mut pairs, shares, wanted, claimed).await?;
+            let taken = self.pick(tx, &mut pairs, wanted, claimed).await?;
+            learnt |= pairs.iter().filter(|pair| !pair.is_empty()).count() < shares;
             let dry = found < asked && pairs.iter().all(Pair::is_exhausted);
             if taken >= wanted {
                 return Ok(());
             }
-            // pairs behind those that had less than their share, or that a cap holds back, come before second helpings
-            if !dry && (taken > 0 || more_blocked) {
+            // pairs behind those that turned out empty, or that a cap holds back, come before second helpings
+            if !dry && (taken > 0 || learnt) {
                 continue;
             }
             if fresh {
@@ -213,12 +214,10 @@ impl Round<'_, '_> {
         &mut self,
         tx: &mut Tx,
         pairs: &mut [Pair],
-        shares: usize,
         wanted: usize,
         claimed: &mut Vec<Claimed>,
     ) -> Result<usize, StoreError> {
-        let share = i64::try_from(wanted.div_ceil(shares.max(1))).unwrap_or(i64::MAX);
-        self.headroom.share(pairs, share, wanted);
+        self.headroom.share(pairs, wanted);
         let rows = pick(tx, self.request, self.priority, pairs, wanted, self.now).await?;
         for row in &rows {
             self.headroom.take(&row.workload, row.owner_id);
