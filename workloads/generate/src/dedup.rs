@@ -247,6 +247,9 @@ mod tests {
         assert_eq!(dedup.duplicate_of(9, &text(&format!("{TALE} indeed"))), Some(7));
         let half = TALE.replace("the", "a").replace("and", "or");
         assert_eq!(dedup.duplicate_of(10, &text(&half)), None);
+        // Three words changed: 23 of 41 shingles are shared, which is alike but no duplicate.
+        let alike = TALE.replace("winding", "narrow").replace("restless", "quiet").replace("sang", "sighed");
+        assert_eq!(dedup.duplicate_of(14, &text(&alike)), None);
         assert_eq!(dedup.duplicate_of(11, &text("something else entirely about bread and butter")), None);
         assert_eq!(dedup.duplicate_of(12, &text("two words")), None);
         assert_eq!(dedup.duplicate_of(13, &text("two words")), Some(12));
