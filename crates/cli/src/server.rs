@@ -9,7 +9,9 @@ use serde_json::json;
 use windrow_config::{Config, DatabaseTarget};
 use windrow_engine::{AssetCache, LocalEngine, LocalParts, LocalSettings, RunServices};
 use windrow_plugin::{CommandError, Console, ExitCode};
-use windrow_runtime::{Worker, WorkerHandle, WorkerSettings};
+use windrow_runtime::{
+    Keeper, KeeperHandle, KeeperParts, KeeperSettings, Worker, WorkerHandle, WorkerSettings,
+};
 use windrow_store::hot::Caps;
 
 use crate::compose::{Migrations, Platform};
@@ -53,6 +55,7 @@ pub(crate) struct Running {
     /// Where others reach it; none when it listens on no port.
     pub(crate) url: Option<String>,
     worker: Option<(WorkerHandle, LocalEngine)>,
+    keeper: KeeperHandle,
     served: Served,
 }
 
@@ -74,7 +77,7 @@ impl Running {
         };
         let mut platform = Platform::open(config, public_url, &description, migrations).await?;
         if embedded {
-            retake(&platform).await?;
+            windrow_runtime::retake(&platform.store).await?;
         }
         let router = platform.router(metrics());
         let on_socket = router.clone().merge(local_door::routes(platform.app.clone()));
@@ -84,7 +87,8 @@ impl Running {
             true => Some(start_worker(&platform).await?),
             false => None,
         };
-        Ok(Self { platform, url, worker, served })
+        let keeper = Keeper::start(keeper_parts(&platform));
+        Ok(Self { platform, url, worker, keeper, served })
     }
 
     /// Claims nothing more, lets runs reach their next checkpoint, gives the rest back, and closes.
@@ -96,6 +100,7 @@ impl Running {
                 tracing::warn!(%error, "the worker could not sign off; its runs will be retaken");
             }
         }
+        self.keeper.stop().await;
         self.served.stop().await;
         self.platform.close().await;
     }
@@ -145,11 +150,28 @@ pub(crate) async fn run(config: Config, roles: Roles, console: Console) -> Resul
     Ok(ExitCode::Ok)
 }
 
-/// Takes back, before anybody claims, what an earlier owner of this directory was running.
-async fn retake(platform: &Platform) -> anyhow::Result<()> {
-    platform.store.boot(uuid::Uuid::from_bytes(random::bytes())).await?;
-    while platform.store.rescue().await?.more {}
-    Ok(())
+/// What keeps the database in order beside the workers.
+fn keeper_parts(platform: &Platform) -> KeeperParts {
+    let config = &platform.config;
+    let settings = KeeperSettings {
+        poll: config.worker.poll,
+        beat_lapse: config.worker.lapse,
+        lease_lapse: config.worker.remote_lapse,
+        keep_dead_objects: config.retention.dead_uploads,
+        approval_wait: config.retention.unapproved,
+        keep_jobs: config.retention.jobs,
+        keep_ledger: config.retention.ledger,
+        unnamed_for: config.retention.orphans,
+        ..KeeperSettings::default()
+    };
+    KeeperParts {
+        store: platform.store.clone(),
+        blob: platform.blob.clone(),
+        salt: platform.salt.clone(),
+        clock: Arc::clone(&platform.clock),
+        registry: platform.registry.clone(),
+        settings,
+    }
 }
 
 async fn start_worker(platform: &Platform) -> anyhow::Result<(WorkerHandle, LocalEngine)> {

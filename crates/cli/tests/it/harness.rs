@@ -29,7 +29,6 @@ impl Ran {
         assert_eq!(self.code, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
-
 }
 
 impl Windrow {
@@ -200,19 +199,29 @@ impl Api {
     }
 
     /// Announces, puts and completes a file; gives the upload's id.
+    #[track_caller]
     pub fn upload(&self, name: &str, content_type: &str, bytes: &[u8]) -> String {
+        self.offer(name, content_type, bytes).unwrap_or_else(|refused| panic!("{refused:?}"))
+    }
+
+    /// The same for a file that may be refused when it is completed.
+    pub fn offer(&self, name: &str, content_type: &str, bytes: &[u8]) -> Result<String, Answer> {
         let wish = serde_json::json!({
             "filename": name, "content_type": content_type, "size": bytes.len(), "purpose": "seed_data",
         });
-        let created = self.post("/v1/uploads", &wish).expect(201).json();
+        let created = self.post("/v1/uploads", &wish);
+        if created.status != 201 {
+            return Err(created);
+        }
+        let created = created.json();
         let mut put = self.http.put(created["url"].as_str().unwrap()).body(bytes.to_vec());
         for (name, value) in created["headers"].as_object().unwrap() {
             put = put.header(name, value.as_str().unwrap());
         }
         self.send(put).expect(200);
         let id = created["id"].as_str().unwrap().to_owned();
-        self.post(&format!("/v1/uploads/{id}/complete"), &serde_json::json!({})).expect(200);
-        id
+        let completed = self.post(&format!("/v1/uploads/{id}/complete"), &serde_json::json!({}));
+        if completed.status == 200 { Ok(id) } else { Err(completed) }
     }
 
     /// Waits for a job's end.
