@@ -56,7 +56,7 @@ fn a_killed_run_is_resumed_by_the_same_command() {
     child.kill().unwrap();
     child.wait().unwrap();
     windrow.run(&args).ok();
-    let jsonl = windrow.path("out/records.jsonl");
+    let jsonl = windrow.path("out/data.jsonl");
     assert_eq!(lines(&jsonl), 3000);
 }
 

@@ -18,7 +18,7 @@ async fn twenty_records_from_a_real_model() {
         let args = ["generate", "run", "--template", &template, "--seed", &seed, "--records", "20", "--model", &name];
         let args = [&args[..], &["--base-url", &base_url, "--out", "out", "--yes"]].concat();
         windrow.run(&args).ok();
-        let text = std::fs::read_to_string(windrow.path("out/records.jsonl")).unwrap();
+        let text = std::fs::read_to_string(windrow.path("out/data.jsonl")).unwrap();
         assert_eq!(text.lines().count(), 20);
     })
     .await
