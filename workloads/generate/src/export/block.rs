@@ -55,7 +55,10 @@ impl Block {
         let mut folders: IndexMap<Option<String>, FormingFolder> = IndexMap::new();
         let mut indices: Option<(u64, u64)> = None;
         let mut row = Vec::with_capacity(plan.columns.output.len());
-        for line in self.lines.lines() {
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', self.lines.as_bytes()) {
+            let line = &self.lines[start..end];
+            start = end + 1;
             let record = RawRecord::parse(line)?;
             indices = Some(match indices {
                 Some((_, last)) if record.index <= last => {

@@ -172,8 +172,27 @@ pub fn record_lines(part: &[u8]) -> Result<&[u8], RecordError> {
         .ok_or(RecordError::Truncated { what: "records", expected: header.records, found: 0 })
 }
 
+/// Appends what comes up to the next line break, which is kept; `read_until` without its slower search.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<()> {
+    loop {
+        let waiting = match input.fill_buf() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            waiting => waiting?,
+        };
+        let end = memchr::memchr(b'\n', waiting);
+        let taken = end.map_or(waiting.len(), |end| end + 1);
+        line.extend_from_slice(&waiting[..taken]);
+        input.consume(taken);
+        if end.is_some() || taken == 0 {
+            return Ok(());
+        }
+    }
+}
+
+// Most of an export's lines are long and rarely ASCII throughout, where the standard library's check took a third of
+// its time.
 fn utf8(bytes: &[u8], line: u64) -> Result<&str, RecordError> {
-    std::str::from_utf8(bytes).map_err(|error| {
+    simdutf8::compat::from_utf8(bytes).map_err(|error| {
         let source = serde::de::Error::custom(format_args!("not UTF-8: {error}"));
         RecordError::Line { line, source }
     })
@@ -212,7 +231,7 @@ impl<R: BufRead> PartReader<R> {
     /// When it is absent, not a header, or of another format.
     pub fn open(mut input: R) -> Result<Self, RecordError> {
         let mut buffer = Vec::new();
-        input.read_until(b'\n', &mut buffer)?;
+        read_line(&mut input, &mut buffer)?;
         let header: PartHeader = serde_json::from_slice(&buffer)
             .map_err(|error| RecordError::Header { reason: error.to_string() })?;
         let bad = |reason: String| Err(RecordError::Header { reason });
@@ -280,7 +299,7 @@ impl<R: BufRead> PartReader<R> {
             return if self.input.fill_buf()?.is_empty() { Ok(None) } else { Err(RecordError::TooLong) };
         }
         self.buffer.clear();
-        self.input.read_until(b'\n', &mut self.buffer)?;
+        read_line(&mut self.input, &mut self.buffer)?;
         if self.buffer.pop() != Some(b'\n') {
             return Err(self.truncated());
         }

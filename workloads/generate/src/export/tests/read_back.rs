@@ -149,7 +149,12 @@ fn row_groups_are_bounded() {
     let (memory, _) = export(&records, Options::new([Format::Parquet], columns(&records))).unwrap();
     let bytes = Bytes::from(memory.files()["data.parquet"].clone());
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
-    let groups: Vec<i64> = reader.metadata().row_groups().iter().map(::parquet::file::metadata::RowGroupMetaData::num_rows).collect();
+    let groups: Vec<i64> = reader
+        .metadata()
+        .row_groups()
+        .iter()
+        .map(::parquet::file::metadata::RowGroupMetaData::num_rows)
+        .collect();
     assert_eq!(groups, [16_384, 16_384, 7_232]);
 }
 
