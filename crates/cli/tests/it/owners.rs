@@ -61,6 +61,7 @@ fn nobody_reaches_anothers_rows_through_any_endpoint() {
                 });
                 concrete = concrete.replace(&format!("{{{name}}}"), id);
             }
+            concrete.push_str(&required_query(operation));
             let answer = mallory.send(with_body(&mallory, &document, operation, method, &concrete));
             let admin_only = operation["tags"] == json!(["admin"]);
             let problem = String::from_utf8_lossy(&answer.body).into_owned();
@@ -92,6 +93,14 @@ fn somebody_elses_and_nobodys_ids_answer_alike() {
 
 fn path_parameters(path: &str) -> Vec<String> {
     path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// What a query must have, all of it 1.
+fn required_query(operation: &Value) -> String {
+    let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+    let required = parameters.iter().filter(|p| p["in"] == "query" && p["required"] == true);
+    let pairs: Vec<String> = required.map(|p| format!("{}=1", p["name"].as_str().unwrap())).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
 }
 
 fn with_body(
