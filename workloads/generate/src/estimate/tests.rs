@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::template::{Fragments, TemplateDocument, estimate_tokens};
 use serde_json::json;

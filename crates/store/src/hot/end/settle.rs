@@ -9,7 +9,7 @@ use super::unrun::{Unrun, after};
 use super::{Closing, ParentRow, close_unrun};
 use crate::hot::jobs::{Head, Hold, heads, last_runs};
 use crate::hot::line::{Place, enqueue};
-use crate::{StoreError, Tx};
+use crate::{StoreError, Tx, fetch_optional};
 
 /// Counts down from a parent's open children.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,7 +105,12 @@ async fn go_on(
     for head in &heads {
         let stop = head.parent_seq.and_then(|seq| above.get(&seq)?.verdict_on_children());
         match verdict(head, by_seq[&head.seq], stop) {
-            Some(end) => {
+            Some(mut end) => {
+                if by_seq[&head.seq].dead > 0
+                    && let Some((code, why)) = first_failure(tx, head.seq).await?
+                {
+                    end.error.message.push_str(&format!("; the first of them: {code}: {why}"));
+                }
                 let status = end.outcome.final_status().unwrap_or(JobStatus::Failed);
                 closing.parents_ended.push((head.seq, status));
                 unrun.push((head, last.get(&head.seq), end));
@@ -120,6 +125,15 @@ async fn go_on(
     enqueue(tx, &places, now).await?;
     let closed = close_unrun(tx, &unrun, &[], now).await?;
     after(tx, &closed, closing, now).await
+}
+
+/// Why the first child that failed by itself did: code and message.
+async fn first_failure(tx: &mut Tx, parent: JobSeq) -> Result<Option<(String, String)>, StoreError> {
+    let sql = "SELECT coalesce(r.code, ''), coalesce(r.error, '')
+         FROM jobs j JOIN runs r ON r.job_seq = j.seq
+         WHERE j.parent_seq = $1 AND r.outcome = 'failed' AND r.code <> 'sibling_failed'
+         ORDER BY j.seq, r.run DESC LIMIT 1";
+    fetch_optional!(tx, (String, String), sql, parent)
 }
 
 fn verdict(head: &Head, row: &ParentRow, stop: Option<Unrun>) -> Option<Unrun> {
