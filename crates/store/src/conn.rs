@@ -131,7 +131,10 @@ impl Tx {
     /// Returns once the commit is on disk. An error of the kind [`StoreError::UnknownOutcome`] leaves open whether it
     /// is; after any other it is not.
     pub async fn commit(self) -> Result<(), StoreError> {
-        self.conn.strike(FaultPoint::BeforeCommit)?;
+        if let Err(error) = self.conn.strike(FaultPoint::BeforeCommit) {
+            self.rollback().await?;
+            return Err(error);
+        }
         let Conn { link, faults } = self.conn;
         let done = match link {
             Link::SqliteTx(tx) => tx.commit().await,

@@ -150,10 +150,15 @@ impl Batcher {
         let mut tx = self.db.begin().await?;
         let (now, tick) = (self.clock.now(), self.clock.monotonic());
         let mut moment = Moment { now, tick, cursor: &mut self.cursor };
-        if merged {
-            batch.merged(&mut tx, &mut moment).await?;
+        let done = if merged {
+            batch.merged(&mut tx, &mut moment).await
         } else {
-            batch.apart(&mut tx, &mut moment).await?;
+            batch.apart(&mut tx, &mut moment).await
+        };
+        if let Err(error) = done {
+            // its locks must be gone before the next attempt; a connection that broke has none
+            let _ = tx.rollback().await;
+            return Err(error);
         }
         let notes = tx.notes();
         tx.commit().await?;

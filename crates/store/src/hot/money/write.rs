@@ -36,13 +36,12 @@ pub(super) async fn lock_budgets(tx: &mut Tx, batch: &[MoneyOp]) -> Result<Vec<B
     static LOCK: Sql = Sql::new(|dialect| {
         let list = dialect.list("$1", ListOf::Uuid);
         format!(
-            "SELECT id, parent_id, cap, reserved, spent, closed FROM budgets WHERE id IN (
-                 WITH RECURSIVE chain(id) AS (
-                     {list} UNION SELECT b.parent_id FROM chain c JOIN budgets b ON b.id = c.id
-                     WHERE b.parent_id IS NOT NULL)
-                 SELECT id FROM chain)
-             ORDER BY id{}",
-            dialect.for_update()
+            "WITH RECURSIVE chain(id) AS (
+                 {list} UNION SELECT b.parent_id FROM chain c CROSS JOIN budgets b
+                 WHERE b.id = c.id AND b.parent_id IS NOT NULL)
+             SELECT b.id, b.parent_id, b.cap, b.reserved, b.spent, b.closed
+             FROM chain c CROSS JOIN budgets b WHERE b.id = c.id ORDER BY b.id{}",
+            dialect.pick("", " FOR UPDATE OF b")
         )
     });
     let mut ids: Vec<_> = batch

@@ -141,7 +141,14 @@ impl Real {
             return Ok(vec!["ok".to_owned()]);
         }
         let mut tx = self.db.begin().await?;
-        let answer = self.apply(&mut tx, step, at).await?;
+        let answer = match self.apply(&mut tx, step, at).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                // a crash's locks are gone when the next one comes: the rollback is waited for
+                tx.rollback().await?;
+                return Err(error);
+            }
+        };
         match tx.commit().await {
             Ok(()) | Err(StoreError::UnknownOutcome(_)) => Ok(answer),
             Err(error) => Err(error),
