@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde_json::Value;
+use tokio::sync::watch;
 use windrow_api_types::worker::{
     BeatReply, Checkpoint, Child, ClaimRequest, EndReply, JournalEntry, Lease, NewChild, Part, Progress,
     Reserve, Reserved, RunEnd, RunRef, Settle, StoredObject,
@@ -75,11 +76,22 @@ pub trait Beater: Send {
 /// Every operation may be repeated when its outcome is unknown: a second time changes nothing.
 #[async_trait]
 pub trait Engine: Send + Sync {
-    /// Hands out leases; waits up to the request's time for the first. Empty when there is no work.
+    /// Hands out leases; waits up to the request's time for the first. Empty when there is no work. May be given up by dropping
+    /// it, followed by [`Self::release_others`].
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Lease>, EngineError>;
+
+    /// Puts back in line what this worker holds beyond `held`: leases whose claim was given up while it was answered.
+    async fn release_others(&self, _held: &[RunRef]) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// What keeps this worker alive, for a thread of its own: it shares no connection and no task with runs.
     fn beater(&self) -> Box<dyn Beater>;
+
+    /// Moves when some run may have to stop, where that is known sooner than the next poll.
+    fn cancels(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
 
     /// Which of the runs must stop, as of now; cheap enough to be asked twice a second.
     async fn stops(&self, held: &[RunRef]) -> Result<BeatReply, EngineError>;

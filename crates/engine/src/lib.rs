@@ -23,7 +23,7 @@ pub use context::{CallAnswer, JobContext, RunError, RunServices};
 pub use engine::{
     Beater, Engine, EngineError, MAX_CHILDREN_A_CALL, MAX_PAGE, ObjectStream, PutPlace, RUN_PREFIXES,
 };
-pub use local::{LocalEngine, LocalParts, LocalSettings};
+pub use local::{DropTags, LimitOverride, LocalEngine, LocalParts, LocalSettings};
 pub use remote::RemoteEngine;
 pub use stop::{Stop, StopSignal};
 pub use windrow_api_types::worker::{

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windrow_engine::{ClaimRequest, EngineError};
+use windrow_engine::{ClaimRequest, EngineError, Lease};
 
 use crate::executor::Executor;
 
@@ -67,7 +67,12 @@ impl Claimer {
             ahead = self.pace.average(ahead, now.saturating_sub(since));
             since = now;
             let room = limit.saturating_sub(self.executor.board.len()).max(1);
-            match self.claim(room, &slots).await {
+            let claim = tokio::select! {
+                claim = self.claim(room) => claim,
+                // Given up; whoever drains the worker puts back in line what it may have brought.
+                () = self.closing.cancelled() => return,
+            };
+            match claim.map(|leases| self.start(leases, &slots)) {
                 Ok(()) => retry = RETRY_FIRST,
                 Err(error) => {
                     tracing::warn!(%error, "a claim failed");
@@ -81,9 +86,7 @@ impl Claimer {
         }
     }
 
-    /// One claim, waited for to its end even when the worker is closing: a lease that nobody takes up would be held
-    /// until it lapses.
-    async fn claim(&self, room: usize, slots: &Arc<Semaphore>) -> Result<(), EngineError> {
+    async fn claim(&self, room: usize) -> Result<Vec<Lease>, EngineError> {
         let settings = &self.executor.settings;
         let request = ClaimRequest {
             workloads: settings.workloads.clone(),
@@ -92,7 +95,10 @@ impl Claimer {
             suspects: false,
             worker: None,
         };
-        let leases = self.executor.services.engine.claim(&request).await?;
+        self.executor.services.engine.claim(&request).await
+    }
+
+    fn start(&self, leases: Vec<Lease>, slots: &Arc<Semaphore>) {
         for lease in leases {
             let stop = self.executor.board.add(lease.run);
             let (executor, slots) = (Arc::clone(&self.executor), Arc::clone(slots));
@@ -110,7 +116,6 @@ impl Claimer {
                 pace.count();
             });
         }
-        Ok(())
     }
 }
 

@@ -94,8 +94,11 @@ impl WorkerHandle {
             if let Some(claimer) = self.claimer.take() {
                 let _panic_was_logged = claimer.await;
             }
-            // What the last claim brought was added after the stop.
+            // What the last claim brought was added after the stop; what it would have brought is nobody's.
             self.board.stop_all(Stop::Draining);
+            if let Err(error) = self.executor.services.engine.release_others(&self.board.held()).await {
+                tracing::warn!(%error, "a claim that was given up may have left runs to be rescued");
+            }
             self.runs.wait().await;
         });
         let mut drained = Drained { given_back: 0, left_behind: 0 };
@@ -154,9 +157,11 @@ impl Drop for WorkerHandle {
 async fn poll_stops(engine: Arc<dyn Engine>, board: Arc<Board>, every: Duration, done: CancellationToken) {
     let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut cancels = engine.cancels();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
+            () = moved(cancels.as_mut()) => {}
             () = done.cancelled() => return,
         }
         let held = board.held();
@@ -168,4 +173,14 @@ async fn poll_stops(engine: Arc<dyn Engine>, board: Arc<Board>, every: Duration,
             Err(error) => tracing::warn!(%error, "stop orders could not be asked for"),
         }
     }
+}
+
+/// Never resolves where nobody tells of cancels.
+async fn moved(counter: Option<&mut tokio::sync::watch::Receiver<u64>>) {
+    if let Some(counter) = counter
+        && counter.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }

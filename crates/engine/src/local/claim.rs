@@ -1,5 +1,6 @@
 //! Handing out leases.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use windrow_store::Conn;
 use windrow_store::hot::{self, Claimed};
 
 use super::runs::Served;
-use super::{LocalEngine, json};
+use super::{LocalEngine, at, json};
 use crate::{EngineError, JobRecord};
 
 impl LocalEngine {
@@ -97,6 +98,19 @@ impl LocalEngine {
         }
     }
 
+    pub(super) async fn release_all_but(&self, held: &[RunRef]) -> Result<(), EngineError> {
+        let mut kept = HashSet::with_capacity(held.len());
+        for run in held {
+            kept.insert(at(*run, &*self.served(*run).await?));
+        }
+        // After any claim that is under way.
+        let _alone = self.inner.runs.claiming().await;
+        let mine = self.store().held(self.worker()).await?;
+        let others = mine.into_iter().filter(|run| !kept.contains(run));
+        let ends = others.map(|at| hot::EndRun { at, end: hot::End::Release }).collect();
+        self.write_ends(ends).await.map(drop)
+    }
+
     /// What this worker holds in the database without having handed it out goes back in line.
     async fn release_strays(&self) -> Result<(), EngineError> {
         let held = self.store().held(self.worker()).await?;
@@ -129,6 +143,7 @@ impl LocalEngine {
         }
         let input = workload.load(self.reader(reader).await?, &served.record).await?;
         let limits = workload.limits();
+        let set = self.inner.settings.limits.get(&claimed.workload).copied().unwrap_or_default();
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Ok(Some(Lease {
             schema_version: SCHEMA_VERSION,
@@ -140,8 +155,8 @@ impl LocalEngine {
             suspect: claimed.suspect,
             is_child: claimed.parent.is_some(),
             child_key: claimed.child_key,
-            deadline_ms: millis(limits.deadline),
-            stall_ms: millis(limits.stall),
+            deadline_ms: millis(set.deadline.unwrap_or(limits.deadline)),
+            stall_ms: millis(set.stall.unwrap_or(limits.stall)),
             submitted_at: claimed.submitted_at,
             request_id: claimed.request_id,
             budget: served.record.budget,

@@ -7,6 +7,7 @@ mod money;
 mod objects;
 mod runs;
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde_json::Value;
+use tokio::sync::watch;
 use windrow_api_types::worker::{
     BeatReply, Checkpoint, Child, ClaimRequest, EndReply, JournalEntry, Lease, NewChild, Part, Progress,
     Reserve, Reserved, RunEnd, RunRef, Settle, StoredObject,
@@ -36,6 +38,8 @@ pub struct LocalSettings {
     pub retry: RetryPolicy,
     /// The most runs at once, by owner and by workload.
     pub caps: Caps,
+    /// Time limits of runs that replace the workload's own, by workload.
+    pub limits: HashMap<String, LimitOverride>,
     /// How long artifacts are kept.
     pub artifact_life: Duration,
     /// How often a claim that waits looks for work that no wake-up told it about.
@@ -48,12 +52,20 @@ pub struct LocalSettings {
     pub seed: u64,
 }
 
+/// Time limits of a workload's runs that its operator has set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LimitOverride {
+    pub deadline: Option<Duration>,
+    pub stall: Option<Duration>,
+}
+
 impl Default for LocalSettings {
     fn default() -> Self {
         Self {
             name: "local".to_owned(),
             retry: RetryPolicy::default(),
             caps: Caps::default(),
+            limits: HashMap::new(),
             artifact_life: Duration::from_secs(90 * 24 * 3600),
             poll: Duration::from_secs(1),
             beat_every: Duration::from_secs(2),
@@ -106,6 +118,14 @@ impl LocalEngine {
             settings,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// A further worker on the same database and objects: for leases that others renew, beside this process's own runs.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn sibling(&self, settings: LocalSettings) -> Result<Self, EngineError> {
+        Self::register(self.inner.parts.clone(), settings).await
     }
 
     /// Who this engine is in the table of workers.
@@ -164,8 +184,16 @@ impl Engine for LocalEngine {
         self.claim_leases(request).await
     }
 
+    async fn release_others(&self, held: &[RunRef]) -> Result<(), EngineError> {
+        self.release_all_but(held).await
+    }
+
     fn beater(&self) -> Box<dyn Beater> {
         Box::new(beat::LocalBeater::new(self.clone()))
+    }
+
+    fn cancels(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.store().wakes().cancel())
     }
 
     async fn stops(&self, held: &[RunRef]) -> Result<BeatReply, EngineError> {

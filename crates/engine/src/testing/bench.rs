@@ -23,6 +23,9 @@ use crate::{Engine, LocalEngine, LocalParts, LocalSettings, Workload, WorkloadRe
 /// same.
 pub struct Bench {
     pub store: Store,
+    pub blob: BlobStore,
+    pub registry: WorkloadRegistry,
+    pub salt: InstallationSalt,
     pub clock: Arc<TestClock>,
     pub back: LocalEngine,
     pub engine: Arc<dyn Engine>,
@@ -59,17 +62,19 @@ impl Bench {
         let store =
             Store::open(db, Arc::clone(&shared), StoreOptions::default()).await.expect("the batcher starts");
         let blob = BlobStore::open(settings_of_blobs, Arc::clone(&shared));
+        let blob = blob.expect("the test's objects have a place");
+        let registry = WorkloadRegistry::new([Arc::new(workload) as Arc<dyn Workload>]);
         let parts = LocalParts {
             store: store.clone(),
-            blob: blob.expect("the test's objects have a place"),
+            blob: blob.clone(),
             salt,
-            registry: WorkloadRegistry::new([Arc::new(workload) as Arc<dyn Workload>]),
+            registry: registry.clone(),
             clock: shared,
             drop_tags: None,
         };
         let back = LocalEngine::register(parts, settings).await.expect("the test's worker is registered");
         let engine = Arc::new(back.clone());
-        Self { store, clock, back, engine, owner }
+        Self { store, blob, registry, salt, clock, back, engine, owner }
     }
 
     /// Submits a job of the workload under test.

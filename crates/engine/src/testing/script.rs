@@ -1,11 +1,11 @@
 //! A workload that does what a test tells it to.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use windrow_core::{JobError, JobSeq};
 use windrow_store::{Conn, Tx, execute};
 
@@ -24,8 +24,7 @@ pub struct Scripted {
     handler: Handler,
     limits: Limits,
     commits: bool,
-    /// The tags that its commits asked to drop.
-    pub dropped: Mutex<Vec<String>>,
+    starts: watch::Sender<u64>,
 }
 
 impl Scripted {
@@ -42,8 +41,13 @@ impl Scripted {
     where
         F: Fn(JobContext, Value) -> BoxFuture<'static, Result<Outcome, RunError>> + Send + Sync + 'static,
     {
-        let dropped = Mutex::default();
-        Self { handler: Box::new(handler), limits: Limits::default(), commits: false, dropped }
+        let starts = watch::Sender::new(0);
+        Self { handler: Box::new(handler), limits: Limits::default(), commits: false, starts }
+    }
+
+    /// How many runs have begun.
+    pub fn starts(&self) -> watch::Receiver<u64> {
+        self.starts.subscribe()
     }
 
     /// Its ends are transactions of their own, and leave a row each.
@@ -81,6 +85,7 @@ impl Workload for Scripted {
     }
 
     async fn run(&self, ctx: JobContext, input: Value) -> Result<Outcome, RunError> {
+        self.starts.send_modify(|starts| *starts += 1);
         (self.handler)(ctx, input).await
     }
 
