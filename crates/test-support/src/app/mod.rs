@@ -47,6 +47,8 @@ pub struct TestAppOptions {
     /// Besides the platform's.
     pub migrations: Vec<MigrationSet>,
     pub settings: Option<AppSettings>,
+    /// Instead of the built-in ones.
+    pub models: Option<Arc<Models>>,
     /// Who a request without a token is.
     pub default_owner: Option<String>,
 }
@@ -102,7 +104,9 @@ impl TestApp {
             blob: blob.clone(),
             salt,
             authenticator,
-            models: Arc::new(Models::new(ModelsSettings::default(), shared.clone()).expect("the models")),
+            models: options.models.unwrap_or_else(|| {
+                Arc::new(Models::new(ModelsSettings::default(), shared.clone()).expect("the models"))
+            }),
             workloads: WorkloadRegistry::new(workloads),
             clock: shared,
             settings: options.settings.unwrap_or_default(),
