@@ -1,5 +1,6 @@
 //! An installation that runs: its API, its worker, its keeper, until it is told to stop.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use windrow_config::{Config, DatabaseTarget};
-use windrow_engine::{AssetCache, LocalEngine, LocalParts, LocalSettings, RunServices};
+use windrow_engine::{
+    AssetCache, LimitOverride, Limits, LocalEngine, LocalParts, LocalSettings, RunServices,
+};
 use windrow_plugin::{CommandError, Console, ExitCode};
 use windrow_runtime::{
     Keeper, KeeperHandle, KeeperParts, KeeperSettings, Worker, WorkerHandle, WorkerSettings,
@@ -182,6 +185,7 @@ async fn start_worker(platform: &Platform) -> anyhow::Result<(WorkerHandle, Loca
         name: section.name.clone().unwrap_or_else(worker_name),
         retry: config.retry.policy(),
         caps,
+        limits: limit_overrides(platform),
         artifact_life: config.retention.artifacts,
         poll: section.poll,
         beat_every: section.beat,
@@ -215,6 +219,25 @@ async fn start_worker(platform: &Platform) -> anyhow::Result<(WorkerHandle, Loca
     let worker =
         Worker::start(services, platform.registry.clone(), settings).context("the worker can't start")?;
     Ok((worker, engine))
+}
+
+/// Time limits that the operator has set: for one workload, or for all whose own are the platform's defaults.
+fn limit_overrides(platform: &Platform) -> HashMap<String, LimitOverride> {
+    let config = &platform.config;
+    let usual = Limits::default();
+    let unusual = |set: Duration, usual: Duration| (set != usual).then_some(set);
+    let of = |name: &str| {
+        let section = config.workloads.get(name);
+        LimitOverride {
+            deadline: section
+                .and_then(|section| section.run_deadline)
+                .or_else(|| unusual(config.worker.run_deadline, usual.deadline)),
+            stall: section
+                .and_then(|section| section.stall_limit)
+                .or_else(|| unusual(config.worker.stall_limit, usual.stall)),
+        }
+    };
+    platform.registry.names().map(|name| (name.to_owned(), of(name))).collect()
 }
 
 /// An ECS task's ARN would be better, where there is one; else the machine and the process.
