@@ -201,6 +201,7 @@ impl DatasetArgs {
 }
 
 /// The API's word for a choice is the command line's.
+#[expect(clippy::needless_pass_by_value, reason = "so that it can be mapped over an option")]
 fn named(choice: impl ValueEnum) -> Value {
     let name = choice.to_possible_value().map(|value| value.get_name().to_owned());
     name.unwrap_or_default().into()

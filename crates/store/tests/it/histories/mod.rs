@@ -6,6 +6,7 @@
 
 mod claims;
 mod ledger;
+mod lines;
 mod model;
 mod real;
 mod step;
