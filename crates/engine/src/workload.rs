@@ -144,6 +144,12 @@ pub trait Workload: Send + Sync {
         Ok(AfterCommit::default())
     }
 
+    /// Which of these object keys rows in the workload's own tables name. What no row names is removed some days after its
+    /// job's end; the platform knows of artifacts, uploads, parts, results and checkpoints by itself.
+    async fn names_objects(&self, _conn: &mut Conn, _keys: &[String]) -> Result<Vec<String>, JobError> {
+        Ok(Vec::new())
+    }
+
     /// Removes rows that a failed job's `save` left, at most `limit`; returns how many.
     async fn discard(&self, _tx: &mut Tx, _job: JobSeq, _limit: i64) -> Result<i64, JobError> {
         Ok(0)

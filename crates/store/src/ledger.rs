@@ -202,6 +202,13 @@ pub async fn settled_up_to(tx: &mut Tx) -> Result<i64, StoreError> {
     fetch_one!(tx, scalar i64, "SELECT coalesce(max(seq), 0) FROM ledger")
 }
 
+/// Whether there are rows that are not in the sums yet.
+pub async fn behind(conn: &mut Conn) -> Result<bool, StoreError> {
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM ledger WHERE seq > (SELECT seq FROM ledger_watermark WHERE one = 1))";
+    fetch_one!(conn, scalar bool, sql)
+}
+
 /// Deletes rows booked before `before` that are in the sums, oldest first, at most `limit`.
 pub async fn delete_old(tx: &mut Tx, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
     let sql = "DELETE FROM ledger WHERE seq IN (SELECT seq FROM ledger WHERE at < $1

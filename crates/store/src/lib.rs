@@ -11,6 +11,7 @@ pub mod audit;
 pub mod conn;
 pub mod db;
 pub mod dead_letters;
+pub mod depth;
 pub mod dialect;
 pub mod error;
 pub mod fault;

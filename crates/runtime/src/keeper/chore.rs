@@ -46,7 +46,6 @@ impl Rhythm {
     }
 
     /// Beginning when `first` has passed: what need not be done while a process starts.
-    #[allow(dead_code)]
     pub(super) const fn later(first: Duration, every: Duration) -> Self {
         Self { first, every, wake: None }
     }

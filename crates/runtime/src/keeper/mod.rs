@@ -5,12 +5,21 @@
 //! tried again, and never end it. All duties may go on in several processes at once: each of them either locks what it
 //! changes or does the same whoever does it.
 
+mod artifacts;
 mod chore;
+mod jobs;
+mod ledger;
+mod measure;
+mod reconcile;
 mod rescue;
 mod retake;
 mod schedule;
 mod settings;
 mod stop;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod uploads;
 
 pub use retake::{Retaken, retake};
 pub use settings::KeeperSettings;
@@ -51,6 +60,7 @@ pub struct KeeperHandle {
 impl Keeper {
     /// Starts all duties on the current tokio runtime. The process that owns an embedded database calls [`retake`]
     /// first.
+    #[expect(clippy::needless_pass_by_value, reason = "the keeper takes its parts over, as a worker does")]
     pub fn start(parts: KeeperParts) -> KeeperHandle {
         let handle = KeeperHandle { done: CancellationToken::new(), tasks: TaskTracker::new() };
         let KeeperParts { store, settings, .. } = &parts;
@@ -66,12 +76,35 @@ impl Keeper {
         }
         handle.spawn(rescue::Leases::new(&parts), observe.clone());
         handle.spawn(rescue::Rescuer::new(&parts), observe);
+
+        handle.sweep(&parts);
+        if store.db().dialect() == Dialect::Postgres {
+            handle.spawn(tables::Vacuum::new(&parts), Rhythm::at_once(settings.vacuum_every));
+        }
+        handle.spawn(measure::Gauges::new(&parts), Rhythm::at_once(settings.measure_every));
         handle.tasks.close();
         handle
     }
 }
 
 impl KeeperHandle {
+    /// What time ends.
+    fn sweep(&self, parts: &KeeperParts) {
+        let KeeperSettings { sweep_every, roll_up_every, reconcile_every, .. } = parts.settings;
+        let sweep = Rhythm::later(sweep_every, sweep_every);
+        self.spawn(uploads::Uploads::new(parts), sweep.clone());
+        self.spawn(artifacts::Artifacts::new(parts), sweep.clone());
+        self.spawn(jobs::Approvals::new(parts), sweep.clone());
+        self.spawn(jobs::OldJobs::new(parts), sweep.clone());
+        self.spawn(ledger::OldRows::new(parts), sweep.clone());
+        self.spawn(tables::EndedLeases::new(parts), sweep);
+        self.spawn(ledger::RollUps::new(parts), Rhythm::later(roll_up_every, roll_up_every));
+
+        let reconcile = Rhythm::later(sweep_every, reconcile_every);
+        self.spawn(ledger::OrphanedSums::new(parts), reconcile.clone());
+        self.spawn(reconcile::Reconciler::new(parts), reconcile);
+    }
+
     fn spawn(&self, chore: impl Chore, rhythm: Rhythm) {
         let done = self.done.clone();
         self.tasks.spawn(async move {
@@ -103,9 +136,21 @@ enum KeeperError {
     Store(#[from] windrow_store::StoreError),
     #[error(transparent)]
     Blob(#[from] windrow_blob::BlobError),
-    /// A workload would not remove what a failed job left.
-    #[error("the workload {workload:?} could not discard rows of the job {job}: {error}")]
-    Discard { workload: String, job: windrow_core::JobSeq, error: windrow_core::JobError },
+    #[error("the workload {workload:?} could not {what}: {error}")]
+    Workload { workload: String, what: &'static str, error: windrow_core::JobError },
     #[error("no answer within {0:?}")]
     NoAnswer(std::time::Duration),
+}
+
+/// How many rows one transaction or page of a sweep takes.
+const PAGE: u32 = 500;
+
+fn is_full(rows: usize) -> bool {
+    u32::try_from(rows).is_ok_and(|rows| rows >= PAGE)
+}
+
+/// Removes the object under a row's key.
+async fn remove(blob: &BlobStore, key: &str) -> Result<(), KeeperError> {
+    let key = key.parse().map_err(windrow_blob::BlobError::from)?;
+    Ok(blob.delete(&key).await?)
 }

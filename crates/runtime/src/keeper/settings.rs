@@ -32,6 +32,8 @@ pub struct KeeperSettings {
     pub keep_jobs: Duration,
     /// How long ledger rows are kept once they are in the sums. 90 days.
     pub keep_ledger: Duration,
+    /// How often new ledger rows are added to the sums that people see; budgets don't wait for it. 15 s.
+    pub roll_up_every: Duration,
     /// How often the hot tables are vacuumed, on PostgreSQL. 15 s.
     pub vacuum_every: Duration,
     /// How often objects and rows are compared. 6 h.
@@ -56,6 +58,7 @@ impl Default for KeeperSettings {
             approval_wait: 30 * DAY,
             keep_jobs: 90 * DAY,
             keep_ledger: 90 * DAY,
+            roll_up_every: Duration::from_secs(15),
             vacuum_every: Duration::from_secs(15),
             reconcile_every: 6 * HOUR,
             unnamed_for: 48 * HOUR,

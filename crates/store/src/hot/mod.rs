@@ -37,7 +37,7 @@ pub use leases::{Lease, REMOTE_POISON_AFTER, lapse, leases, renew, sweep_leases}
 pub use money::{Budget, CallEnd, CallUsage, MoneyAnswer, MoneyOp, budget, open_budget, reserve_and_settle};
 pub use reopen::{Reopened, discard, reopen};
 pub use rescue::{Rescued, rescue};
-pub use retention::{Deleted, delete_old_jobs, vacuum};
+pub use retention::{Deleted, OldJobs, delete_trees, forget_saves, old_jobs, old_trees, undiscarded, vacuum};
 pub use schedule::{Due, schedule_due};
 pub use submit::{NewBudget, NewJob, Submitted, submit};
 pub use workers::{

@@ -3,14 +3,23 @@
 use windrow_core::{JobSeq, Timestamp};
 
 use super::CHUNK;
-use crate::{Db, Dialect, ListOf, Sql, StoreError, Tx, execute, fetch_all, json_ints};
+use crate::{Conn, Db, Dialect, ListOf, Sql, StoreError, Tx, execute, fetch_all, json_ints};
 
-/// What one call of [`delete_old_jobs`] did.
+/// A page of jobs, looked through for old trees.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OldJobs {
+    /// Roots of trees that may go.
+    pub roots: Vec<JobSeq>,
+    /// Where to go on; none when no further job can be old.
+    pub next: Option<JobSeq>,
+}
+
+/// What one call of [`delete_trees`] did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Deleted {
     pub jobs: Vec<JobSeq>,
-    /// Where to go on; none at the end of the table.
-    pub next: Option<JobSeq>,
+    /// Whether to call it again for the same roots.
+    pub more: bool,
 }
 
 /// Every table that names a job by `job_seq`, `jobs` itself last. The ledger's rows go when they are rolled up
@@ -32,34 +41,25 @@ const TABLES: [&str; 14] = [
     "jobs",
 ];
 
-/// Looks at 500 jobs from the one after `after` on, and deletes those whose tree ended before `before`, with all their
-/// rows, but not dead letters that nobody has decided on, nor jobs that have a living artifact. A tree goes as a whole:
-/// children with their root.
-pub async fn delete_old_jobs(tx: &mut Tx, after: JobSeq, before: Timestamp) -> Result<Deleted, StoreError> {
-    let (page, roots) = page(tx, after, before).await?;
-    static TREE: Sql = Sql::new(|d| {
-        let list = d.list("$1", ListOf::Int);
-        format!(
-            "WITH RECURSIVE tree(seq) AS (
-                 {list} UNION ALL SELECT j.seq FROM tree t JOIN jobs j ON j.parent_seq = t.seq)
-             SELECT seq FROM tree ORDER BY seq"
-        )
-    });
-    let tree = if roots.is_empty() {
-        Vec::new()
-    } else {
-        fetch_all!(tx, scalar i64, TREE.of(tx.dialect()), json_ints(roots))?
-    };
-    if !tree.is_empty() {
-        forget(tx, &tree).await?;
-    }
+/// Looks at 500 jobs from the one after `after` on, for roots of trees that ended before `before`. Dead letters that nobody
+/// has decided on don't count, nor trees in which an artifact lives.
+pub async fn old_jobs(conn: &mut Conn, after: JobSeq, before: Timestamp) -> Result<OldJobs, StoreError> {
+    let sql = "SELECT seq, created_at FROM jobs WHERE seq > $1 ORDER BY seq LIMIT $2";
+    let page = fetch_all!(conn, (i64, i64), sql, after, CHUNK)?;
     let full = i64::try_from(page.len()).is_ok_and(|len| len >= CHUNK);
-    let next = page.last().filter(|_| full).map(|seq| JobSeq(*seq));
-    Ok(Deleted { jobs: tree.into_iter().map(JobSeq).collect(), next })
+    // numbers follow submits: after a job that is too young for it there is none that ended long ago
+    let last = page.last().filter(|(_, created_at)| full && *created_at < before.as_micros());
+    let next = last.map(|(seq, _)| JobSeq(*seq));
+    let roots = still_old(conn, page.iter().map(|(seq, _)| *seq), before).await?;
+    Ok(OldJobs { roots, next })
 }
 
-/// The jobs of the next page, and the roots among them that may go.
-async fn page(tx: &mut Tx, after: JobSeq, before: Timestamp) -> Result<(Vec<i64>, Vec<i64>), StoreError> {
+/// Which of these jobs are roots of trees that may go.
+async fn still_old(
+    conn: &mut Conn,
+    jobs: impl IntoIterator<Item = i64>,
+    before: Timestamp,
+) -> Result<Vec<JobSeq>, StoreError> {
     static OLD: Sql = Sql::new(|d| {
         let member = d.member("j.seq", "$1", ListOf::Int);
         format!(
@@ -74,21 +74,88 @@ async fn page(tx: &mut Tx, after: JobSeq, before: Timestamp) -> Result<(Vec<i64>
              ORDER BY j.seq"
         )
     });
-    let sql = "SELECT seq FROM jobs WHERE seq > $1 ORDER BY seq LIMIT $2";
-    let page = fetch_all!(tx, scalar i64, sql, after, CHUNK)?;
-    if page.is_empty() {
-        return Ok((page, Vec::new()));
-    }
-    let old = fetch_all!(tx, scalar i64, OLD.of(tx.dialect()), json_ints(page.iter().copied()), before)?;
-    Ok((page, old))
+    let old = fetch_all!(conn, scalar i64, OLD.of(conn.dialect()), json_ints(jobs), before)?;
+    Ok(old.into_iter().map(JobSeq).collect())
 }
 
-async fn forget(tx: &mut Tx, jobs: &[i64]) -> Result<(), StoreError> {
+/// The last up to `limit` jobs of the trees of those `roots` that are still old; children before their parents, so that
+/// what remains after a deletion is a tree. The roots are locked until the commit: nobody reopens them meanwhile.
+pub async fn old_trees(
+    tx: &mut Tx,
+    roots: &[JobSeq],
+    before: Timestamp,
+    limit: usize,
+) -> Result<Vec<JobSeq>, StoreError> {
+    static LOCK: Sql = Sql::new(|d| {
+        format!(
+            "SELECT seq FROM jobs WHERE {} ORDER BY seq{}",
+            d.member("seq", "$1", ListOf::Int),
+            d.for_update()
+        )
+    });
+    static TREE: Sql = Sql::new(|d| {
+        let list = d.list("$1", ListOf::Int);
+        format!(
+            "WITH RECURSIVE tree(seq) AS (
+                 {list} UNION ALL SELECT j.seq FROM tree t JOIN jobs j ON j.parent_seq = t.seq)
+             SELECT seq FROM tree ORDER BY seq DESC LIMIT $2"
+        )
+    });
+    let locked = fetch_all!(tx, scalar i64, LOCK.of(tx.dialect()), json_ints(roots.iter().map(|seq| seq.0)))?;
+    let old = still_old(tx, locked, before).await?;
+    if old.is_empty() {
+        return Ok(Vec::new());
+    }
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let list = json_ints(old.into_iter().map(|seq| seq.0));
+    let tree = fetch_all!(tx, scalar i64, TREE.of(tx.dialect()), list, limit)?;
+    Ok(tree.into_iter().map(JobSeq).collect())
+}
+
+/// Which of these jobs ended without a result and have saved chunks that their workload has not discarded, with their
+/// workloads.
+pub async fn undiscarded(conn: &mut Conn, jobs: &[JobSeq]) -> Result<Vec<(JobSeq, String)>, StoreError> {
+    static FIND: Sql = Sql::new(|d| {
+        let member = d.member("j.seq", "$1", ListOf::Int);
+        format!(
+            "SELECT j.seq, j.workload FROM jobs j JOIN job_status s ON s.job_seq = j.seq
+             WHERE {member} AND s.status IN ('failed', 'cancelled', 'rejected')
+               AND EXISTS (SELECT 1 FROM saves v WHERE v.job_seq = j.seq) ORDER BY j.seq"
+        )
+    });
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = json_ints(jobs.iter().map(|seq| seq.0));
+    let rows = fetch_all!(conn, (i64, String), FIND.of(conn.dialect()), list)?;
+    Ok(rows.into_iter().map(|(seq, workload)| (JobSeq(seq), workload)).collect())
+}
+
+/// Notes that a job's workload has discarded all chunks.
+pub async fn forget_saves(tx: &mut Tx, job: JobSeq) -> Result<(), StoreError> {
+    execute!(tx, "DELETE FROM saves WHERE job_seq = $1", job).map(drop)
+}
+
+/// Deletes up to `limit` jobs of the trees of `roots` that are still old, with all their rows.
+pub async fn delete_trees(
+    tx: &mut Tx,
+    roots: &[JobSeq],
+    before: Timestamp,
+    limit: usize,
+) -> Result<Deleted, StoreError> {
+    let jobs = old_trees(tx, roots, before, limit).await?;
+    if !jobs.is_empty() {
+        forget(tx, &jobs).await?;
+    }
+    Ok(Deleted { more: jobs.len() >= limit, jobs })
+}
+
+async fn forget(tx: &mut Tx, jobs: &[JobSeq]) -> Result<(), StoreError> {
     static BUDGETS: Sql = Sql::new(|d| {
         let member = d.member("seq", "$1", ListOf::Int);
         format!("DELETE FROM budgets WHERE id IN (SELECT id FROM jobs WHERE {member} AND budget_id = id)")
     });
-    let list = json_ints(jobs.iter().copied());
+    let list = json_ints(jobs.iter().map(|seq| seq.0));
     execute!(tx, BUDGETS.of(tx.dialect()), list.clone())?;
     for table in TABLES {
         let column = if table == "jobs" { "seq" } else { "job_seq" };
@@ -98,14 +165,15 @@ async fn forget(tx: &mut Tx, jobs: &[i64]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Frees what claims and completions left behind in the hot tables, every 15 s on PostgreSQL; SQLite needs none.
+/// Frees what claims and completions left behind in the hot tables, every 15 s on PostgreSQL; SQLite needs none. Of
+/// several processes one does it.
 pub async fn vacuum(db: &Db) -> Result<(), StoreError> {
     if db.dialect() == Dialect::Sqlite {
         return Ok(());
     }
     let mut conn = db.writer().await?;
     for table in ["ready", "running", "scheduled"] {
-        conn.raw(sqlx::AssertSqlSafe(format!("VACUUM {table}"))).await?;
+        conn.raw(sqlx::AssertSqlSafe(format!("VACUUM (SKIP_LOCKED) {table}"))).await?;
     }
     Ok(())
 }

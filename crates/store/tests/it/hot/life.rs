@@ -155,12 +155,21 @@ on_both! {
         let delete = async |bench: &Bench, after: u64| {
             let mut tx: Tx = bench.db.begin().await.unwrap();
             let before = bench.clock.now().plus(Duration::from_secs(after));
-            let deleted = hot::delete_old_jobs(&mut tx, JobSeq(0), before).await.unwrap();
+            let old = hot::old_jobs(&mut tx, JobSeq(0), before).await.unwrap();
+            assert_eq!(old.next, None);
+            let mut gone = Vec::new();
+            loop {
+                let deleted = hot::delete_trees(&mut tx, &old.roots, before, 1).await.unwrap();
+                gone.extend(deleted.jobs);
+                if !deleted.more {
+                    break;
+                }
+            }
             tx.commit().await.unwrap();
-            deleted.jobs
+            gone
         };
         assert_eq!(delete(&bench, 0).await, []);
-        assert_eq!(delete(&bench, 1).await, [run.at.job, child.at.job]);
+        assert_eq!(delete(&bench, 1).await, [child.at.job, run.at.job], "children first");
         assert_eq!(bench.count("SELECT (SELECT count(*) FROM budgets) + (SELECT count(*) FROM calls)").await, 0);
         let mut tx = bench.db.begin().await.unwrap();
         assert!(hot::discard(&mut tx, dead.at.job, bench.clock.now()).await.unwrap());
