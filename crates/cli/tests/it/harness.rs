@@ -205,13 +205,13 @@ impl Api {
     }
 
     /// The same for a file that may be refused when it is completed.
-    pub fn offer(&self, name: &str, content_type: &str, bytes: &[u8]) -> Result<String, Answer> {
+    pub fn offer(&self, name: &str, content_type: &str, bytes: &[u8]) -> Result<String, Box<Answer>> {
         let wish = serde_json::json!({
             "filename": name, "content_type": content_type, "size": bytes.len(), "purpose": "seed_data",
         });
         let created = self.post("/v1/uploads", &wish);
         if created.status != 201 {
-            return Err(created);
+            return Err(Box::new(created));
         }
         let created = created.json();
         let mut put = self.http.put(created["url"].as_str().unwrap()).body(bytes.to_vec());
@@ -221,7 +221,7 @@ impl Api {
         self.send(put).expect(200);
         let id = created["id"].as_str().unwrap().to_owned();
         let completed = self.post(&format!("/v1/uploads/{id}/complete"), &serde_json::json!({}));
-        if completed.status == 200 { Ok(id) } else { Err(completed) }
+        if completed.status == 200 { Ok(id) } else { Err(Box::new(completed)) }
     }
 
     /// Waits for a job's end.
