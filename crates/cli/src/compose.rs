@@ -123,7 +123,7 @@ impl Platform {
         let options = StoreOptions { random: random::number(), ..StoreOptions::default() };
         let store = Store::open(db.clone(), Arc::clone(&clock), options).await?;
         let salt = salt(&store).await?;
-        let blob = open_storage(&config, &dir, public_url, salt.clone(), Arc::clone(&clock))?;
+        let blob = open_storage(&config, &dir, public_url, salt, Arc::clone(&clock))?;
         let models = Arc::new(models::registry(&config, Arc::clone(&clock))?);
         let registry = workloads::registry(&plugins);
         let issuer = (config.auth.mode == AuthMode::Local).then(|| local_issuer(&dir)).transpose()?;
@@ -132,7 +132,7 @@ impl Platform {
             store: store.clone(),
             migrations: sets,
             blob: blob.clone(),
-            salt: salt.clone(),
+            salt,
             authenticator,
             models: Arc::clone(&models),
             workloads: registry.clone(),

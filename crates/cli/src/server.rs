@@ -170,7 +170,7 @@ fn keeper_parts(platform: &Platform) -> KeeperParts {
     KeeperParts {
         store: platform.store.clone(),
         blob: platform.blob.clone(),
-        salt: platform.salt.clone(),
+        salt: platform.salt,
         clock: Arc::clone(&platform.clock),
         registry: platform.registry.clone(),
         settings,
@@ -195,7 +195,7 @@ async fn start_worker(platform: &Platform) -> anyhow::Result<(WorkerHandle, Loca
     let parts = LocalParts {
         store: platform.store.clone(),
         blob: platform.blob.clone(),
-        salt: platform.salt.clone(),
+        salt: platform.salt,
         registry: platform.registry.clone(),
         clock: Arc::clone(&platform.clock),
         drop_tags: None,
