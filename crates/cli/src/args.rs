@@ -271,7 +271,7 @@ pub(crate) enum DeadLetters {
 pub(crate) struct Upload {
     pub(crate) file: PathBuf,
     /// What it is for; decides where it is stored.
-    #[arg(long, default_value = "seed-data")]
+    #[arg(long, default_value = "seed_data")]
     pub(crate) purpose: String,
     /// Guessed from the name when absent.
     #[arg(long)]
