@@ -58,7 +58,7 @@ on_both! {
 
     async fn a_run_that_does_not_come_back_is_given_back_within_the_grace(db) {
         let site = Site::new(db, workload(|_| std::future::pending())).await;
-        let job = site.bench.submit(json!({}), None).await;
+        let _submitted = site.bench.submit(json!({}), None).await;
         let worker = site.worker();
         site.has_started(1).await;
         let began = Instant::now();
