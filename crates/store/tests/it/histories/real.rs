@@ -15,7 +15,7 @@ use windrow_store::hot::{
     EndRun, Ended, Fenced, JournalLine, MoneyOp, NewBudget, NewChild, NewJob, Output, Reopened, RunRef,
     Submitted, WorkerKind,
 };
-use windrow_store::{Db, Dialect, StoreError, Tx, execute, fetch_all, fetch_one};
+use windrow_store::{Db, StoreError, Tx, execute, fetch_all, fetch_one};
 use windrow_test_support::TestDb;
 
 use super::lines::lines_sql;
