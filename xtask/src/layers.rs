@@ -20,7 +20,8 @@ const LAYERS: &[&[&str]] = &[
     &["app", "runtime"],
     &["rest", "console"],
     &["plugin"],
-    &["workloads/*"],
+    // The example of a workload sees what workloads see.
+    &["workloads/*", "examples/*"],
     &["cli"],
     // They may see all; only dev-dependencies name `test-support`, and nobody names a benchmark.
     &["test-support", "bench/*"],
@@ -121,7 +122,11 @@ fn members(metadata: &str) -> Result<Vec<Member>> {
         let top =
             folder.and_then(|folder| folder.iter().next()).and_then(|top| top.to_str()).unwrap_or_default();
         let name = package.name.strip_prefix("windrow-").unwrap_or(&package.name);
-        if matches!(top, "workloads" | "bench") { format!("{top}/{name}") } else { name.to_owned() }
+        if matches!(top, "workloads" | "bench" | "examples") {
+            format!("{top}/{name}")
+        } else {
+            name.to_owned()
+        }
     };
     let rooms: Vec<(&str, String)> =
         metadata.packages.iter().map(|package| (package.name.as_str(), room_of(package))).collect();
