@@ -7,7 +7,7 @@ use windrow_core::PicoUsd;
 use windrow_plugin::{CommandError, Console};
 
 use crate::use_cases::preview::PreviewRecord;
-use crate::wire::{CountRange, Estimate};
+use crate::wire::{CountRange, Estimate, UsdRange};
 
 /// Prints a result: JSON when asked for, else what `human` writes.
 pub(super) fn result<T: Serialize>(
@@ -50,34 +50,21 @@ pub(super) fn confirm(console: Console, question: &str) -> Result<bool, CommandE
 }
 
 pub(super) fn estimate(out: &mut dyn Write, estimate: &Estimate) -> io::Result<()> {
+    let range = |range: UsdRange| [usd(range.low), usd(range.likely), usd(range.high)];
+    let count = |range: CountRange| [range.low, range.likely, range.high].map(|n| n.to_string());
+    let mut lines = vec![
+        (String::new(), ["low", "likely", "high"].map(str::to_owned)),
+        ("input tokens".to_owned(), count(estimate.input_tokens)),
+        ("output tokens".to_owned(), count(estimate.output_tokens)),
+    ];
+    let priced = estimate.steps.iter().filter_map(|step| Some((step, step.cost_usd?)));
+    lines.extend(priced.map(|(step, cost)| (format!("{} ({}), USD", step.step, step.model), range(cost))));
+    lines.push(("cost, USD".to_owned(), range(estimate.cost_usd)));
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     writeln!(out, "{} records, from rendering {} seed records:", estimate.records, estimate.sampled)?;
-    writeln!(out, "  {:24} {:>14} {:>14} {:>14}", "", "low", "likely", "high")?;
-    let counts = |out: &mut dyn Write, name: &str, range: CountRange| {
-        writeln!(out, "  {name:24} {:>14} {:>14} {:>14}", range.low, range.likely, range.high)
-    };
-    counts(out, "input tokens", estimate.input_tokens)?;
-    counts(out, "output tokens", estimate.output_tokens)?;
-    for step in &estimate.steps {
-        if let Some(cost) = step.cost_usd {
-            let name = format!("{} ({})", step.step, step.model);
-            writeln!(
-                out,
-                "  {name:24} {:>14} {:>14} {:>14}",
-                usd(cost.low),
-                usd(cost.likely),
-                usd(cost.high)
-            )?;
-        }
+    for (name, [low, likely, high]) in &lines {
+        writeln!(out, "  {name:width$} {low:>14} {likely:>14} {high:>14}")?;
     }
-    let cost = estimate.cost_usd;
-    writeln!(
-        out,
-        "  {:24} {:>14} {:>14} {:>14}",
-        "cost, USD",
-        usd(cost.low),
-        usd(cost.likely),
-        usd(cost.high)
-    )?;
     if !estimate.unpriced.is_empty() {
         writeln!(out, "  no price is known for {}: not in the cost", estimate.unpriced.join(", "))?;
     }

@@ -1,5 +1,6 @@
 //! The workload's own tables, on both databases.
 
+pub mod lengths;
 pub mod parts;
 pub mod shards;
 pub mod templates;

@@ -1,5 +1,7 @@
 //! What a job would cost, from its own template, seed data and models.
 
+use std::collections::HashMap;
+
 use windrow_blob::BlobStore;
 use windrow_core::{FieldError, OwnerId, PicoUsd};
 use windrow_engine::PrepareError;
@@ -8,13 +10,16 @@ use windrow_store::Conn;
 
 use super::pinning::pin_spec;
 use super::seeds::{self, SeedsError};
-use crate::estimate::{Estimate, EstimateError, ModelFacts, estimate};
+use crate::estimate::{Estimate, EstimateError, ModelFacts, Range, estimate};
 use crate::seed::SeedRecord;
 use crate::spec::{JobSpec, PinnedSpec};
+use crate::store::lengths::{self, Answer};
 use crate::template::CompiledTemplate;
 
 /// How many seed records are rendered.
 pub const SAMPLE: usize = 100;
+/// So many recorded answers of a step say more than a guess.
+const ENOUGH_ANSWERS: usize = 20;
 
 /// Why there is no estimate.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +48,11 @@ pub struct Planned {
     pinned: PinnedSpec,
     template: CompiledTemplate,
     seed_key: Option<String>,
+    lengths: Lengths,
 }
+
+/// Recorded lengths of answers in tokens, by model and step.
+type Lengths = HashMap<(String, String), Range<u64>>;
 
 /// Pins a spec as a submit would.
 pub async fn plan(
@@ -59,7 +68,31 @@ pub async fn plan(
         Some(_) => None,
         None => Some(seeds::locate(conn, owner, &pinned.spec.seed).await.map_err(seed_fault)?),
     };
-    Ok(Planned { pinned, template, seed_key })
+    let recorded = match &pinned.spec.make_seeds {
+        // one template for all examples: their lengths say nothing of each other
+        Some(_) => Vec::new(),
+        None => lengths::of_template(conn, owner, &pinned.template.id)
+            .await
+            .map_err(|error| EstimateFailure::Prepare(error.into()))?,
+    };
+    Ok(Planned { pinned, template, seed_key, lengths: measured(recorded) })
+}
+
+/// A tenth of the answers is shorter than `low`, a twentieth is longer than `high`; `likely` is their mean, because sums
+/// are made of it.
+fn measured(answers: Vec<Answer>) -> Lengths {
+    let mut by_step: HashMap<(String, String), Vec<u64>> = HashMap::new();
+    for answer in answers {
+        by_step.entry((answer.model, answer.step)).or_default().push(answer.output_tokens);
+    }
+    by_step.retain(|_, lengths| lengths.len() >= ENOUGH_ANSWERS);
+    let range = |mut lengths: Vec<u64>| {
+        lengths.sort_unstable();
+        let count = lengths.len();
+        let mean = lengths.iter().sum::<u64>().div_ceil(count as u64);
+        Range { low: lengths[count / 10], likely: mean, high: lengths[count * 19 / 20] }
+    };
+    by_step.into_iter().map(|(step, lengths)| (step, range(lengths))).collect()
 }
 
 impl Planned {
@@ -87,7 +120,15 @@ impl Planned {
             (0..).zip(&records).map(|(number, record)| SeedRecord::new(number, record)).collect();
         let spec = &self.pinned.spec;
         let (steps, seed) = (&self.pinned.steps, self.pinned.random_seed());
-        estimate(&self.template, steps, &sample, spec.records, seed, &Facts(models)).map_err(|error| {
+        estimate(
+            &self.template,
+            steps,
+            &sample,
+            spec.records,
+            seed,
+            &Facts { models, lengths: &self.lengths },
+        )
+        .map_err(|error| {
             let pointer = match &error {
                 EstimateError::NoSample => "/seed",
                 EstimateError::NothingRenders { .. } | EstimateError::Unpinned(_) => "/template",
@@ -106,18 +147,41 @@ fn seed_fault(error: SeedsError) -> EstimateFailure {
     }
 }
 
-/// What the configured models say of themselves.
-struct Facts<'a>(&'a Models);
+/// What the configured models say of themselves, and what their answers were so far.
+struct Facts<'a> {
+    models: &'a Models,
+    lengths: &'a Lengths,
+}
 
 impl ModelFacts for Facts<'_> {
     fn count_tokens(&self, model: &str, text: &str) -> u64 {
         // an unknown model was refused when the spec was pinned
-        self.0.resolve(model).map_or(0, |model| model.count_tokens(text))
+        self.models.resolve(model).map_or(0, |model| model.count_tokens(text))
     }
 
     fn cost(&self, model: &str, input_tokens: u64, output_tokens: u64) -> Option<PicoUsd> {
-        let model = self.0.resolve(model).ok()?;
+        let model = self.models.resolve(model).ok()?;
         model.price()?;
         Some(model.cost(&Usage { input_tokens, output_tokens, ..Usage::default() }))
+    }
+
+    fn output_lengths(&self, model: &str, step: &str) -> Option<Range<u64>> {
+        self.lengths.get(&(model.to_owned(), step.to_owned())).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_count_from_twenty_answers_on() {
+        let answers = |count: u64| {
+            let answer = |n| Answer { step: "a".to_owned(), model: "m".to_owned(), output_tokens: n };
+            measured((1..=count).map(answer).collect())
+        };
+        assert!(answers(19).is_empty());
+        let range = answers(100)[&("m".to_owned(), "a".to_owned())];
+        assert_eq!(range, Range { low: 11, likely: 51, high: 96 });
     }
 }

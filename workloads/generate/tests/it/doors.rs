@@ -186,6 +186,24 @@ on_both! {
         it.test.finish().await;
     }
 
+    async fn an_estimate_learns_from_earlier_answers(db) {
+        let stub = Stub::echo();
+        let it = Installation::start(db, Some(stub.models(SystemClock::shared()))).await;
+        let text = TEMPLATE.replace(" by {{ author.name }}", "").replace("offline, max_tokens: 20", "\"stub:m\"");
+        let id = it.template(&text).await;
+        let seed = it.upload(b"{\"title\": \"Dew\"}").await;
+        let spec = json!({"template": id, "seed": seed, "records": 30});
+        let output = async || {
+            let estimate = it.post("/v1/generate/estimate", &json!({"spec": spec})).await.expect(200).json();
+            estimate["output_tokens"]["likely"].as_u64().unwrap()
+        };
+        assert_eq!(output().await, 30 * 512, "half of max_tokens, for want of anything better");
+        let job = it.submit(spec.clone(), Some("1")).await;
+        assert_status(&it.finish(job.id).await, JobStatus::Completed);
+        assert_eq!(output().await, 30 * 10, "as long as the answers were");
+        it.test.finish().await;
+    }
+
     async fn a_budget_in_the_spec_is_the_jobs_budget(db) {
         let stub = Stub::echo();
         let it = Installation::start(db, Some(stub.models(SystemClock::shared()))).await;
