@@ -95,6 +95,15 @@ impl Actor {
         }
     }
 
+    /// May speak the worker protocol for some workload.
+    pub fn may_work_at_all(&self) -> Result<(), AppError> {
+        match self.scopes() {
+            Some(scopes) if scopes.iter().any(|scope| matches!(scope, Scope::Worker(_))) => Ok(()),
+            Some(_) => self.needs(&Scope::Worker(None)),
+            None => self.has_role(Role::Admin),
+        }
+    }
+
     /// May speak the worker protocol for a workload.
     pub fn may_work(&self, workload: &str) -> Result<(), AppError> {
         match self.scopes() {

@@ -12,7 +12,7 @@ use windrow_auth::{Authenticator, JwksSettings, LocalIssuer, TokenMode};
 use windrow_blob::{BlobSettings, BlobStore, InstallationSalt, LocalSettings, SigningKey};
 use windrow_config::{AuthMode, Config, DatabaseTarget};
 use windrow_core::{SharedClock, SystemClock};
-use windrow_engine::WorkloadRegistry;
+use windrow_engine::{LocalEngine, WorkloadRegistry};
 use windrow_models::Models;
 use windrow_plugin::Plugin;
 use windrow_rest::{ApiRouter, ApiState, HttpLimits};
@@ -159,7 +159,11 @@ impl Platform {
     }
 
     /// The API over this installation.
-    pub(crate) fn router(&mut self, metrics: Option<PrometheusHandle>) -> Router {
+    pub(crate) fn router(
+        &mut self,
+        engine: Option<LocalEngine>,
+        metrics: Option<PrometheusHandle>,
+    ) -> Router {
         let section = &self.config.server;
         let limits = HttpLimits {
             max_body_bytes: usize::try_from(section.max_body).unwrap_or(usize::MAX),
@@ -168,7 +172,7 @@ impl Platform {
             cors_origins: section.cors_origins.clone(),
         };
         let jwks = self.issuer.as_ref().map(|issuer| Arc::new(issuer.jwks()));
-        let state = ApiState { app: self.app.clone(), jwks, metrics };
+        let state = ApiState { app: self.app.clone(), jwks, engine, metrics };
         windrow_rest::router(state, std::mem::take(&mut self.routes), &limits)
     }
 

@@ -82,7 +82,8 @@ impl Running {
         if embedded {
             windrow_runtime::retake(&platform.store).await?;
         }
-        let router = platform.router(metrics());
+        let remote = if roles.api { Some(remote_engine(&platform).await?) } else { None };
+        let router = platform.router(remote, metrics());
         let on_socket = router.clone().merge(local_door::routes(platform.app.clone()));
         let socket = embedded.then(|| platform.dir.socket());
         let served = serve::serve(tcp.map(|tcp| (tcp, router)), socket.as_deref().map(|s| (s, on_socket)))?;
@@ -177,30 +178,46 @@ fn keeper_parts(platform: &Platform) -> KeeperParts {
     }
 }
 
-async fn start_worker(platform: &Platform) -> anyhow::Result<(WorkerHandle, LocalEngine)> {
+/// What serves workers of others: their runs are held by leases that outlive this process.
+async fn remote_engine(platform: &Platform) -> anyhow::Result<LocalEngine> {
+    let name = format!("remote workers of {}", worker_name());
+    let settings = LocalSettings { name, leased: true, ..local_settings(platform) };
+    LocalEngine::register(local_parts(platform), settings).await.context("remote workers can't be served")
+}
+
+fn local_settings(platform: &Platform) -> LocalSettings {
     let config = &platform.config;
     let section = &config.worker;
-    let caps = Caps { per_owner: config.limits.max_running_per_owner, ..Caps::default() };
-    let settings = LocalSettings {
+    LocalSettings {
         name: section.name.clone().unwrap_or_else(worker_name),
         retry: config.retry.policy(),
-        caps,
+        caps: Caps { per_owner: config.limits.max_running_per_owner, ..Caps::default() },
         limits: limit_overrides(platform),
         artifact_life: config.retention.artifacts,
         poll: section.poll,
         beat_every: section.beat,
-        leased: false,
         seed: random::number(),
-    };
-    let parts = LocalParts {
+        ..LocalSettings::default()
+    }
+}
+
+fn local_parts(platform: &Platform) -> LocalParts {
+    LocalParts {
         store: platform.store.clone(),
         blob: platform.blob.clone(),
         salt: platform.salt,
         registry: platform.registry.clone(),
         clock: Arc::clone(&platform.clock),
         drop_tags: None,
-    };
-    let engine = LocalEngine::register(parts, settings).await.context("the worker can't register")?;
+    }
+}
+
+async fn start_worker(platform: &Platform) -> anyhow::Result<(WorkerHandle, LocalEngine)> {
+    let config = &platform.config;
+    let section = &config.worker;
+    let engine = LocalEngine::register(local_parts(platform), local_settings(platform))
+        .await
+        .context("the worker can't register")?;
     let services = RunServices {
         engine: Arc::new(engine.clone()),
         models: Arc::clone(&platform.models),

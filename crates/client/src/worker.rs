@@ -16,7 +16,7 @@ use windrow_api_types::worker::{
 };
 
 use crate::transport::{file_error, unreachable_error};
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, Endpoint};
 
 /// How long one request of the protocol may take, beside what a claim waits. Objects have no limit but the run's own.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,17 +25,35 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct WorkerClient {
     client: Client,
+    base: &'static str,
 }
 
 impl WorkerClient {
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, base: "/v1/worker" }
+    }
+
+    /// For the child process of a server: through that server's own socket, where being able to connect is the permission.
+    pub fn of_child(client: Client) -> Self {
+        Self { client, base: "/local/worker" }
+    }
+
+    /// The same through connections of its own, for a runtime of its own.
+    pub fn reconnect(&self) -> Result<Self, ClientError> {
+        Ok(Self { client: self.client.reconnect()?, base: self.base })
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        self.client.endpoint()
     }
 
     /// Waits up to the request's time for work; none is no error.
     pub async fn claim(&self, request: &ClaimRequest) -> Result<ClaimReply, ClientError> {
         let wait = TIMEOUT + Duration::from_millis(request.wait_ms);
-        self.reply(self.client.request(Method::POST, "/v1/worker/claim").json(request).timeout(wait)).await
+        self.reply(
+            self.client.request(Method::POST, &format!("{}/claim", self.base)).json(request).timeout(wait),
+        )
+        .await
     }
 
     pub async fn heartbeat(&self, run: RunRef) -> Result<HeartbeatReply, ClientError> {
@@ -161,7 +179,7 @@ impl WorkerClient {
     }
 
     fn lease(&self, method: Method, run: RunRef, what: &str) -> RequestBuilder {
-        self.client.request(method, &format!("/v1/worker/leases/{run}/{what}"))
+        self.client.request(method, &format!("{}/leases/{run}/{what}", self.base))
     }
 
     async fn post<T: DeserializeOwned>(

@@ -13,7 +13,7 @@ use windrow_api_types::worker::{
     FailRequest, JournalEntry, Lease, MoneyRequest, NewChild, Part, PartsQuery, Progress, Reserve, Reserved,
     RunEnd, RunRef, SCHEMA_VERSION, SaveRequest, Settle, StopOrder, StopReason, StoredObject,
 };
-use windrow_client::{Client, ClientError, Endpoint, WorkerClient};
+use windrow_client::{ClientError, Endpoint, WorkerClient};
 use windrow_core::JobId;
 
 use crate::{Beater, Engine, EngineError, ObjectStream, PutPlace};
@@ -40,7 +40,6 @@ const BEAT_EVERY_LOCALLY: Duration = Duration::from_millis(500);
 /// An engine behind an API. What the server hands out it runs here.
 #[derive(Clone)]
 pub struct RemoteEngine {
-    client: Client,
     worker: WorkerClient,
     beat_every: Duration,
     name: String,
@@ -48,12 +47,12 @@ pub struct RemoteEngine {
 
 impl RemoteEngine {
     /// `name` is what people see as the worker's name.
-    pub fn new(client: Client, name: impl Into<String>) -> Self {
-        let beat_every = match client.endpoint() {
+    pub fn new(worker: WorkerClient, name: impl Into<String>) -> Self {
+        let beat_every = match worker.endpoint() {
             Endpoint::Url(_) => BEAT_EVERY,
             Endpoint::Socket(_) => BEAT_EVERY_LOCALLY,
         };
-        Self { worker: WorkerClient::new(client.clone()), client, beat_every, name: name.into() }
+        Self { worker, beat_every, name: name.into() }
     }
 }
 
@@ -74,7 +73,7 @@ impl Engine for RemoteEngine {
     }
 
     fn beater(&self) -> Box<dyn Beater> {
-        Box::new(RemoteBeater { shared: self.client.clone(), own: None, every: self.beat_every })
+        Box::new(RemoteBeater { shared: self.worker.clone(), own: None, every: self.beat_every })
     }
 
     /// A remote worker learns it in the heartbeat's reply.
@@ -186,7 +185,7 @@ impl Engine for RemoteEngine {
 
 /// Renews leases through a connection of its own, made in the thread that beats.
 struct RemoteBeater {
-    shared: Client,
+    shared: WorkerClient,
     own: Option<WorkerClient>,
     every: Duration,
 }
@@ -199,7 +198,7 @@ impl Beater for RemoteBeater {
 
     async fn beat(&mut self, held: &[RunRef]) -> Result<BeatReply, EngineError> {
         if self.own.is_none() {
-            self.own = Some(WorkerClient::new(self.shared.reconnect().map_err(engine_error)?));
+            self.own = Some(self.shared.reconnect().map_err(engine_error)?);
         }
         let own = self.own.as_ref().expect("made above");
         let beats =

@@ -15,3 +15,4 @@ pub use extract::{Caller, IdempotencyKey, Json, Path, Query, read_json};
 pub use layers::{CurrentRequestId, HttpLimits};
 pub use problem::{ApiError, ApiResult, Problems};
 pub use router::{ApiRouter, ApiState, document, router};
+pub use v1::worker::{ChildDoor, child_routes};

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use windrow_api_types::{PROBLEM_JSON, Problem};
 use windrow_app::AppError;
-use windrow_core::FieldError;
+use windrow_core::{FieldError, JobError};
 
 /// The error of every handler. Its body is a [`Problem`]; `request_id` is filled in by the outermost layer.
 #[derive(Debug)]
@@ -24,6 +24,13 @@ impl ApiError {
         let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail);
         error.0.errors = errors;
         error
+    }
+
+    /// Worker protocol: how the run fails because of this.
+    #[must_use]
+    pub(crate) fn with_job_error(mut self, error: JobError) -> Self {
+        self.0.job_error = Some(error);
+        self
     }
 
     pub fn not_found(what: &str) -> Self {

@@ -9,6 +9,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 use windrow_app::App;
+use windrow_engine::LocalEngine;
 
 use crate::layers::{self, HttpLimits};
 use crate::{open, openapi, v1};
@@ -22,6 +23,8 @@ pub struct ApiState {
     pub app: App,
     /// The public keys of this server's own issuer, when it is one.
     pub jwks: Option<Arc<Value>>,
+    /// Serves remote workers; its runs are held by leases.
+    pub engine: Option<LocalEngine>,
     /// Renders `/metrics`.
     pub metrics: Option<PrometheusHandle>,
 }

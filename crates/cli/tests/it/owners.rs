@@ -35,6 +35,7 @@ fn one_of_each(alice: &Api) -> BTreeMap<&'static str, String> {
         ("request_id", request_id),
         ("user_id", me["id"].to_string()),
         // nobody can have one of these yet: any id is somebody else's
+        ("lease_id", "0199d0a8-5f6c-7000-8000-000000000001.1".to_owned()),
         ("call_id", "0199d0a8-5f6c-7000-8000-000000000001".to_owned()),
     ])
 }

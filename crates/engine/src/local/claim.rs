@@ -10,7 +10,7 @@ use windrow_core::JobError;
 use windrow_store::Conn;
 use windrow_store::hot::{self, Claimed};
 
-use super::runs::Served;
+use super::runs::{Holder, Served};
 use super::{LocalEngine, at, json};
 use crate::{EngineError, JobRecord};
 
@@ -50,12 +50,18 @@ impl LocalEngine {
     }
 
     async fn claim_once(&self, request: &ClaimRequest) -> Result<Vec<Lease>, EngineError> {
+        if request.suspects {
+            return Ok(self.inner.runs.take_suspect(request.worker.as_deref()).into_iter().collect());
+        }
         let claimed = self.take(request).await?;
         let mut leases = Vec::with_capacity(claimed.len());
         let mut reader = None;
         for claimed in claimed {
             let run = RunRef { job: claimed.id, run: claimed.at.run };
             match self.prepare(run, claimed, &mut reader).await {
+                Ok(Some(lease)) if lease.suspect && self.inner.settings.isolate => {
+                    self.inner.runs.set_aside(lease);
+                }
                 Ok(Some(lease)) => leases.push(lease),
                 Ok(None) => {}
                 Err(EngineError::Job(error)) => drop(self.end_run(run, RunEnd::Failed { error }).await?),
@@ -74,6 +80,7 @@ impl LocalEngine {
         let known = |name: &&str| {
             request.workloads.is_empty() || request.workloads.iter().any(|wanted| wanted == name)
         };
+        let worker = request.worker.clone();
         let request = hot::ClaimRequest {
             worker: self.worker(),
             workloads: registry.names().filter(known).map(str::to_owned).collect(),
@@ -85,7 +92,11 @@ impl LocalEngine {
         let _alone = self.inner.runs.claiming().await;
         match self.store().claim(request).await {
             Ok(claimed) => {
-                self.inner.runs.hand_out(claimed.iter().map(|claimed| claimed.at));
+                let holder = |claimed: &Claimed| Holder {
+                    run: RunRef { job: claimed.id, run: claimed.at.run },
+                    worker: worker.clone(),
+                };
+                self.inner.runs.hand_out(claimed.iter().map(|claimed| (claimed.at, holder(claimed))));
                 Ok(claimed)
             }
             Err(error) => {
@@ -106,7 +117,8 @@ impl LocalEngine {
         // After any claim that is under way.
         let _alone = self.inner.runs.claiming().await;
         let mine = self.store().held(self.worker()).await?;
-        let others = mine.into_iter().filter(|run| !kept.contains(run));
+        let others =
+            mine.into_iter().filter(|run| !kept.contains(run) && !self.inner.runs.is_elsewhere(*run));
         let ends = others.map(|at| hot::EndRun { at, end: hot::End::Release }).collect();
         self.write_ends(ends).await.map(drop)
     }

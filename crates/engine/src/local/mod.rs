@@ -48,6 +48,8 @@ pub struct LocalSettings {
     pub beat_every: Duration,
     /// Whether the runs handed out are held by leases that somebody renews ([`LocalEngine::renew`]), not by this process's beats.
     pub leased: bool,
+    /// Whether somebody starts processes for suspects ([`LocalEngine::suspects`]); otherwise they run like others.
+    pub isolate: bool,
     /// Starts the generator of retry jitter.
     pub seed: u64,
 }
@@ -70,6 +72,7 @@ impl Default for LocalSettings {
             poll: Duration::from_secs(1),
             beat_every: Duration::from_secs(2),
             leased: false,
+            isolate: false,
             seed: 0,
         }
     }

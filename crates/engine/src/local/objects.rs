@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::path::Path;
 
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
 use windrow_api_types::worker::{RunRef, StoredObject};
 use windrow_blob::{BlobError, BlobErrorClass, ByteRange, ObjectAttributes, ObjectKey, Prefix, PutReceipt};
 
@@ -66,26 +66,44 @@ impl LocalEngine {
         place: PutPlace<'_>,
         file: &Path,
     ) -> Result<StoredObject, EngineError> {
+        let unreadable = |error: std::io::Error| EngineError::Invalid(format!("{}: {error}", file.display()));
+        let source = tokio::fs::File::open(file).await.map_err(unreadable)?;
+        self.put_stream(run, place, ReaderStream::with_capacity(source, CHUNK)).await
+    }
+
+    /// [`Engine::put`](crate::Engine::put) of bytes that arrive over time.
+    ///
+    /// # Errors
+    /// As there; [`EngineError::Invalid`] when the source breaks off.
+    pub async fn put_stream(
+        &self,
+        run: RunRef,
+        place: PutPlace<'_>,
+        source: impl Stream<Item = std::io::Result<Bytes>> + Send,
+    ) -> Result<StoredObject, EngineError> {
         let served = self.served(run).await?;
         let (key, attributes) = place_of(run, place, &served)?;
-        let unreadable = |error: std::io::Error| EngineError::Invalid(format!("{}: {error}", file.display()));
+        let broken =
+            |error: std::io::Error| EngineError::Invalid(format!("the bytes of {key} broke off: {error}"));
         let blob = &self.inner.parts.blob;
+        let mut source = std::pin::pin!(source);
         match blob.head(&key).await {
             Ok(_) => {
-                let (size, sha256) = hash_file(file).await.map_err(unreadable)?;
+                let (mut hash, mut size) = (Sha256::new(), 0);
+                while let Some(chunk) = source.next().await {
+                    let chunk = chunk.map_err(broken)?;
+                    size += chunk.len() as u64;
+                    hash.update(&chunk);
+                }
+                let sha256 = hex::encode(hash.finalize());
                 return self.same_object(&key, StoredObject { key: key.to_string(), size, sha256 }).await;
             }
             Err(BlobError::NotFound { .. }) => {}
             Err(error) => return Err(blob_error(error)),
         }
-        let mut source = tokio::fs::File::open(file).await.map_err(unreadable)?;
         let mut writer = blob.writer(&key, &attributes, None).await.map_err(blob_error)?;
-        loop {
-            let mut buffer = BytesMut::with_capacity(CHUNK);
-            if source.read_buf(&mut buffer).await.map_err(unreadable)? == 0 {
-                break;
-            }
-            writer.write(buffer.freeze()).await.map_err(blob_error)?;
+        while let Some(chunk) = source.next().await {
+            writer.write(chunk.map_err(broken)?).await.map_err(blob_error)?;
         }
         let receipt = writer.finish().await.map_err(blob_error)?;
         Ok(stored(&key, &receipt))
@@ -135,19 +153,6 @@ fn place_of(
 
 fn stored(key: &ObjectKey, receipt: &PutReceipt) -> StoredObject {
     StoredObject { key: key.to_string(), size: receipt.size, sha256: hex::encode(receipt.sha256) }
-}
-
-async fn hash_file(file: &Path) -> std::io::Result<(u64, String)> {
-    let mut source = tokio::fs::File::open(file).await?;
-    let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; CHUNK]);
-    loop {
-        let read = source.read(&mut buffer).await?;
-        if read == 0 {
-            return Ok((size, hex::encode(hash.finalize())));
-        }
-        hash.update(&buffer[..read]);
-        size += read as u64;
-    }
 }
 
 fn blob_error(error: BlobError) -> EngineError {

@@ -1,12 +1,13 @@
 //! The jobs whose runs this engine serves, and what their runs write.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
+use tokio::sync::watch;
 use windrow_api_types::worker::{
-    BeatReply, Checkpoint, Child, FreeCall, JournalEntry, NewChild, Part, Progress, RunRef, SCHEMA_VERSION,
-    StopOrder, StopReason,
+    BeatReply, Checkpoint, Child, FreeCall, JournalEntry, Lease, NewChild, Part, Progress, RunRef,
+    SCHEMA_VERSION, StopOrder, StopReason,
 };
 use windrow_blob::{ObjectKey, OwnerHash};
 use windrow_core::{BudgetId, JobId, JobSeq, PicoUsd};
@@ -36,9 +37,19 @@ pub(super) struct Served {
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     by_run: Mutex<HashMap<RunRef, Arc<Served>>>,
-    /// What this engine has claimed and nobody has ended.
-    handed_out: Mutex<HashSet<hot::RunRef>>,
+    /// What this engine has claimed and nobody has ended, and to whom it gave it.
+    handed_out: Mutex<HashMap<hot::RunRef, Holder>>,
+    /// Suspects that wait for a process of their own.
+    suspects: watch::Sender<Vec<Lease>>,
     claiming: tokio::sync::Mutex<()>,
+}
+
+/// Who has a run.
+#[derive(Clone, Debug)]
+pub(super) struct Holder {
+    pub(super) run: RunRef,
+    /// The worker's name, as it said when it claimed.
+    pub(super) worker: Option<String>,
 }
 
 impl Runs {
@@ -61,19 +72,55 @@ impl Runs {
         self.handed_out().remove(&at);
     }
 
-    pub(super) fn hand_out(&self, runs: impl Iterator<Item = hot::RunRef>) {
+    pub(super) fn hand_out(&self, runs: impl Iterator<Item = (hot::RunRef, Holder)>) {
         self.handed_out().extend(runs);
     }
 
     pub(super) fn is_handed_out(&self, run: hot::RunRef) -> bool {
-        self.handed_out().contains(&run)
+        self.handed_out().contains_key(&run)
+    }
+
+    /// Whether a worker that gave its name has the run: a process of its own.
+    pub(super) fn is_elsewhere(&self, run: hot::RunRef) -> bool {
+        self.handed_out().get(&run).is_some_and(|holder| holder.worker.is_some())
+    }
+
+    pub(super) fn held_by(&self, worker: &str) -> Vec<RunRef> {
+        let handed_out = self.handed_out();
+        let theirs = handed_out.values().filter(|holder| holder.worker.as_deref() == Some(worker));
+        theirs.map(|holder| holder.run).collect()
+    }
+
+    pub(super) fn set_aside(&self, suspect: Lease) {
+        self.suspects.send_modify(|suspects| suspects.push(suspect));
+    }
+
+    /// A suspect for `worker`, which is alone in its process.
+    pub(super) fn take_suspect(&self, worker: Option<&str>) -> Option<Lease> {
+        let mut taken = None;
+        self.suspects.send_if_modified(|suspects| {
+            taken = (!suspects.is_empty()).then(|| suspects.remove(0));
+            taken.is_some()
+        });
+        let lease = taken.as_ref()?;
+        let mut handed_out = self.handed_out();
+        let holder = handed_out.values_mut().find(|holder| holder.run == lease.run);
+        if let Some(holder) = holder {
+            holder.worker = worker.map(str::to_owned);
+        }
+        drop(handed_out);
+        taken
+    }
+
+    pub(super) fn suspects(&self) -> watch::Receiver<Vec<Lease>> {
+        self.suspects.subscribe()
     }
 
     pub(super) async fn claiming(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.claiming.lock().await
     }
 
-    fn handed_out(&self) -> MutexGuard<'_, HashSet<hot::RunRef>> {
+    fn handed_out(&self) -> MutexGuard<'_, HashMap<hot::RunRef, Holder>> {
         self.handed_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,6 +141,34 @@ impl LocalEngine {
         let served = Arc::new(self.serve(run, job)?);
         self.inner.runs.add(run, Arc::clone(&served));
         Ok(served)
+    }
+
+    /// The workload of a run's job, whoever holds it.
+    ///
+    /// # Errors
+    /// [`EngineError::Stale`] when there is no such job.
+    pub async fn workload_of(&self, run: RunRef) -> Result<String, EngineError> {
+        Ok(self.served(run).await?.workload.clone())
+    }
+
+    /// The workloads of this process that are among `wanted`; all when that is empty.
+    pub fn workloads_among(&self, wanted: &[String]) -> Vec<String> {
+        let names = self.inner.parts.registry.names();
+        names
+            .filter(|name| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The runs that a worker has claimed of this engine, by the name that it gave, and not ended.
+    pub fn held_by(&self, worker: &str) -> Vec<RunRef> {
+        self.inner.runs.held_by(worker)
+    }
+
+    /// Jobs that killed three workers in a row and wait for a process of their own ([`LocalSettings::isolate`](super::LocalSettings)):
+    /// whoever starts one has it claim with `suspects`.
+    pub fn suspects(&self) -> watch::Receiver<Vec<Lease>> {
+        self.inner.runs.suspects()
     }
 
     fn serve(&self, run: RunRef, job: ServedJob) -> Result<Served, EngineError> {

@@ -11,6 +11,7 @@ mod smoke;
 mod trace;
 mod uploads;
 mod users;
+pub(crate) mod worker;
 mod workloads;
 
 use axum::extract::DefaultBodyLimit;
@@ -34,4 +35,5 @@ pub(crate) fn routes(max_batch_bytes: usize) -> ApiRouter {
         .merge(trace::routes())
         .merge(smoke::routes())
         .merge(workloads::routes())
+        .merge(worker::routes())
 }

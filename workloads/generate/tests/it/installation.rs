@@ -58,7 +58,7 @@ impl Installation {
             let attributes = windrow_blob::ObjectAttributes::of_type(sample.content_type);
             test.blob.put(&sample.key.parse().unwrap(), sample.bytes.into(), &attributes).await.unwrap();
         }
-        let state = ApiState { app: test.app.clone(), jwks: None, metrics: None };
+        let state = ApiState { app: test.app.clone(), jwks: None, engine: None, metrics: None };
         let router = windrow_rest::router(state, vec![plugin.routes], &HttpLimits::default());
         Self { test, router, scratch: tempfile::tempdir().unwrap(), sub: "alice" }
     }
