@@ -249,7 +249,11 @@ async fn walk_along_indexes(test: TestDb) {
     assert!(texts.len() > 40, "{texts:#?}");
     let empty = plans(&db, &texts).await;
     fill(&db).await;
-    assert_eq!(plans(&db, &texts).await, empty, "full tables");
+    let full = plans(&db, &texts).await;
+    if db.dialect() == Dialect::Sqlite {
+        // PostgreSQL's autovacuum may have looked at the tables meanwhile, and then chooses among walks anew
+        assert_eq!(full, empty, "the plan depends on how full the tables are");
+    }
     let mut conn = db.writer().await.unwrap();
     conn.raw("ANALYZE").await.unwrap();
     drop(conn);

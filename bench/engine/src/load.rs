@@ -1,0 +1,154 @@
+//! The load: no-op jobs through the store's batcher, as a worker and its clients make it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use futures::future::try_join_all;
+use uuid::Uuid;
+use windrow_core::{JobId, OwnerId, Priority, Timestamp, WorkerId};
+use windrow_store::Store;
+use windrow_store::hot::{Caps, ClaimRequest, Claimed, End, EndRun, NewJob, WorkerKind};
+
+/// Jobs of one bulk submit.
+const BULK: usize = 500;
+
+/// Between two submits when latency is measured: long enough that the one before is done.
+const PAUSE: Duration = Duration::from_millis(4);
+
+pub struct Load {
+    store: Store,
+    worker: WorkerId,
+    slots: usize,
+    ids: Arc<AtomicU64>,
+}
+
+impl Load {
+    pub async fn new(store: Store, slots: usize) -> Result<Self> {
+        let worker = store.register_worker("bench".to_owned(), WorkerKind::Process).await?;
+        Ok(Self { store, worker, slots, ids: Arc::new(AtomicU64::new(1)) })
+    }
+
+    /// So many jobs of so many owners, by clients that each wait for their answer; gives how long it took.
+    pub async fn submit_bulk(&self, jobs: usize, owners: u64, clients: usize) -> Result<Duration> {
+        let started = Instant::now();
+        let left = Arc::new(AtomicU64::new(jobs as u64));
+        let tasks = (0..clients).map(|_| {
+            let (store, ids, left) = (self.store.clone(), Arc::clone(&self.ids), Arc::clone(&left));
+            tokio::spawn(async move {
+                loop {
+                    let take = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                        (left > 0).then(|| left.saturating_sub(BULK as u64))
+                    });
+                    let Ok(before) = take else { return Ok::<_, anyhow::Error>(()) };
+                    let batch = (0..before.min(BULK as u64)).map(|_| {
+                        let id = ids.fetch_add(1, Ordering::Relaxed);
+                        job(id, id % owners)
+                    });
+                    store.submit(batch.collect()).await?;
+                }
+            })
+        });
+        try_join_all(tasks).await?.into_iter().collect::<Result<Vec<()>>>()?;
+        Ok(started.elapsed())
+    }
+
+    /// Clients that submit one job each, again and again; gives how many jobs were made in how long.
+    pub async fn submit_singly(&self, clients: usize, time: Duration) -> Result<(usize, Duration)> {
+        let started = Instant::now();
+        let tasks = (0..clients).map(|_| {
+            let (store, ids) = (self.store.clone(), Arc::clone(&self.ids));
+            tokio::spawn(async move {
+                let mut count = 0;
+                while started.elapsed() < time {
+                    store.submit(vec![job(ids.fetch_add(1, Ordering::Relaxed), 1)]).await?;
+                    count += 1;
+                }
+                Ok::<usize, anyhow::Error>(count)
+            })
+        });
+        let counts = try_join_all(tasks).await?.into_iter().collect::<Result<Vec<usize>>>()?;
+        Ok((counts.into_iter().sum(), started.elapsed()))
+    }
+
+    /// Claims and ends until nothing is left. The end of one batch and the claim of the next ride in one commit.
+    pub async fn execute_all(&self) -> Result<Duration> {
+        let started = Instant::now();
+        let mut held: Vec<Claimed> = self.store.claim(self.request()).await?;
+        while !held.is_empty() {
+            let ends = held.iter().map(|run| EndRun { at: run.at, end: End::Complete(None) }).collect();
+            let (ended, next) = futures::join!(self.store.end_runs(ends), self.store.claim(self.request()));
+            ended?;
+            held = next?;
+        }
+        Ok(started.elapsed())
+    }
+
+    /// From the call of a submit to its run in a worker's hands, ascending.
+    pub async fn pickups(&mut self, samples: usize) -> Result<Vec<Duration>> {
+        let mut wakes = self.store.wakes().work();
+        let (store, request) = (self.store.clone(), self.request());
+        let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let worker = tokio::spawn(async move {
+            while wakes.changed().await.is_ok() {
+                let claimed = store.claim(request.clone()).await?;
+                let now = Instant::now();
+                for run in &claimed {
+                    let _ = told.send((run.id, now));
+                }
+                let ends: Vec<EndRun> =
+                    claimed.iter().map(|run| EndRun { at: run.at, end: End::Complete(None) }).collect();
+                if !ends.is_empty() {
+                    store.end_runs(ends).await?;
+                }
+            }
+            Ok::<_, anyhow::Error>(())
+        });
+        let mut latencies = Vec::with_capacity(samples);
+        for _ in 0..samples {
+            let job = job(self.ids.fetch_add(1, Ordering::Relaxed), 1);
+            let (id, asked) = (job.id, Instant::now());
+            self.store.submit(vec![job]).await?;
+            while let Some((claimed, at)) = heard.recv().await {
+                if claimed == id {
+                    latencies.push(at.duration_since(asked));
+                    break;
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        worker.abort();
+        latencies.sort_unstable();
+        Ok(latencies)
+    }
+
+    fn request(&self) -> ClaimRequest {
+        let (worker, slots) = (self.worker, self.slots);
+        ClaimRequest {
+            worker,
+            workloads: vec!["noop".to_owned()],
+            slots,
+            caps: Caps::default(),
+            leased: false,
+        }
+    }
+}
+
+fn job(id: u64, owner: u64) -> NewJob {
+    NewJob {
+        id: JobId(Uuid::from_u128(u128::from(id))),
+        owner: OwnerId(i64::try_from(owner).unwrap_or(i64::MAX)),
+        workload: "noop".to_owned(),
+        spec: "{}".to_owned(),
+        spec_version: 1,
+        priority: Priority::Normal,
+        run_at: Timestamp::from_micros(0),
+        budget: None,
+        idempotency: None,
+        request_id: None,
+        trace_id: None,
+        webhook_url: None,
+        needs_approval: false,
+    }
+}
