@@ -202,6 +202,8 @@ on_both! {
         let run = kept.ended("echo", End::Complete(None)).await;
         let (first_key, latest_key) = (kept.put(Prefix::Artifacts, "first").await, kept.put(Prefix::Artifacts, "latest").await);
         let broken = kept.record(&run, &first_key).await;
+        // The broken one comes first.
+        kept.advance(Duration::from_secs(1));
         let first = kept.record(&run, &first_key).await;
         kept.record(&run, &latest_key).await;
         kept.store().unit(move |tx| Box::pin(async move {
