@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::RngExt as _;
 use windrow_api_types::worker::{EndReply, NewArtifact, Output, RunEnd, RunRef, SCHEMA_VERSION};
-use windrow_core::{ArtifactId, ErrorClass, JobError, RunOutcome};
+use windrow_core::{ArtifactId, ErrorClass, JobError, JobStatus, RunOutcome};
 use windrow_store::artifacts::{self, Resource};
 use windrow_store::hot::{self, End, EndRun, Ended, EndedRun};
 use windrow_store::{Tx, held};
@@ -27,6 +27,7 @@ struct Handover {
 impl LocalEngine {
     pub(super) async fn end_run(&self, run: RunRef, end: RunEnd) -> Result<EndReply, EngineError> {
         let served = self.served(run).await?;
+        let attempted = !matches!(end, RunEnd::Released | RunEnd::Await);
         let reply = match self.end_with(run, &served, end).await {
             // The workload's commit, or an output that can't be recorded: rolled back, and the run ends of it.
             Err(EngineError::Job(error)) => self.end_with(run, &served, RunEnd::Failed { error }).await,
@@ -43,6 +44,10 @@ impl LocalEngine {
         };
         if reply.is_ok() {
             self.inner.runs.forget(run, at(run, &served));
+        }
+        // Whichever worker ran it, ours or a remote one: the run came to an end of its own, and the job is in line again.
+        if attempted && matches!(reply, Ok(EndReply::Recorded { status: JobStatus::Queued })) {
+            metrics::counter!("windrow_retries_total", "workload" => served.workload.clone()).increment(1);
         }
         reply
     }
