@@ -140,7 +140,8 @@ fn job(id: u64, owner: u64) -> NewJob {
         id: JobId(Uuid::from_u128(u128::from(id))),
         owner: OwnerId(i64::try_from(owner).unwrap_or(i64::MAX)),
         workload: "noop".to_owned(),
-        spec: "{}".to_owned(),
+        // 300 bytes, as large as the payload of the peers' jobs (bench/peers)
+        spec: format!(r#"{{"pad":"{id:x<290}"}}"#),
         spec_version: 1,
         priority: Priority::Normal,
         run_at: Timestamp::from_micros(0),

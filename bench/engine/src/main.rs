@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use serde_json::json;
 use windrow_core::SystemClock;
 use windrow_store::migrate::{self, PLATFORM};
 use windrow_store::{Db, DbOptions, Store, StoreOptions, fetch_one};
@@ -37,6 +38,9 @@ struct Args {
     /// Where the databases are made; default: the system's temp directory.
     #[arg(long)]
     dir: Option<std::path::PathBuf>,
+    /// One JSON object a line instead of a table.
+    #[arg(long)]
+    json: bool,
 }
 
 #[tokio::main]
@@ -46,7 +50,8 @@ async fn main() -> Result<()> {
         Some(dir) => tempfile::tempdir_in(dir)?,
         None => tempfile::tempdir()?,
     };
-    println!("{:<34} {:>12}", "the disk's own fdatasync/s", syncs(dir.path())?);
+    let per_second = u32::try_from(syncs(dir.path())?)?;
+    args.line("disk", "the disk's own fdatasync/s", "", f64::from(per_second));
     let wants = |name: &str| args.only.as_deref().is_none_or(|only| only == name);
     if wants("sqlite") {
         let url = format!("sqlite://{}", dir.path().join("bench.db").display());
@@ -57,6 +62,18 @@ async fn main() -> Result<()> {
         measure("PostgreSQL", cluster.url(), &args).await?;
     }
     Ok(())
+}
+
+impl Args {
+    /// Prints one figure; `unit` is empty for counts and rates, which are rounded.
+    fn line(&self, database: &str, what: &str, unit: &str, value: f64) {
+        if self.json {
+            println!("{}", json!({"database": database, "what": what, "unit": unit, "value": value}));
+            return;
+        }
+        let digits = if unit.is_empty() { 0 } else { 2 };
+        println!("{database:<11} {what:<34} {value:>12.digits$} {unit}");
+    }
 }
 
 /// Appends of 4 KiB, each synced, for two seconds.
@@ -77,13 +94,13 @@ async fn measure(name: &str, url: &str, args: &Args) -> Result<()> {
     migrate::up(&db, &[PLATFORM], clock.now()).await?;
     let store = Store::open(db, clock, StoreOptions::default()).await?;
     let mut load = Load::new(store.clone(), args.slots).await?;
-    let line = |what: &str, value: String| println!("{name:<11} {what:<34} {value:>12}");
+    let line = |what: &str, value: f64| args.line(name, what, "", value);
 
     // a first round warms caches and prepared statements
     load.submit_bulk(2_000, 1, args.clients).await?;
     load.execute_all().await?;
 
-    let rate = |jobs: usize, took: Duration| format!("{:.0}", jobs_f64(jobs) / took.as_secs_f64());
+    let rate = |jobs: usize, took: Duration| jobs_f64(jobs) / took.as_secs_f64();
     for owners in [1, 1_000] {
         let before = written(&store).await?;
         let took = load.submit_bulk(args.jobs, owners, args.clients).await?;
@@ -92,22 +109,20 @@ async fn measure(name: &str, url: &str, args: &Args) -> Result<()> {
         let took = load.execute_all().await?;
         line(&format!("executed no-op jobs/s, {owners} owners"), rate(args.jobs, took));
         let executed = written(&store).await?;
-        let a_job = |bytes: u64| {
-            format!("{:.0}", jobs_f64(usize::try_from(bytes).unwrap_or(0)) / jobs_f64(args.jobs))
-        };
+        let a_job = |bytes: u64| jobs_f64(usize::try_from(bytes).unwrap_or(0)) / jobs_f64(args.jobs);
         line("  log bytes a job: submit", a_job(submitted - before));
         line("  log bytes a job: claim and end", a_job(executed - submitted));
         windrow_store::hot::vacuum(store.db()).await?;
     }
+    args.line(name, "peak RSS of this process", "MB", peak_rss_mb()?);
     let (jobs, took) = load.submit_singly(args.clients, Duration::from_secs(5)).await?;
     line(&format!("single submit/s, {} clients", args.clients), rate(jobs, took));
     load.execute_all().await?;
     let latencies = load.pickups(500).await?;
-    let at = |share: usize| {
-        format!("{:.2} ms", latencies[(latencies.len() - 1) * share / 100].as_secs_f64() * 1e3)
-    };
-    line("pickup latency p50", at(50));
-    line("pickup latency p99", at(99));
+    for share in [50, 99] {
+        let latency = latencies[(latencies.len() - 1) * share / 100].as_secs_f64() * 1e3;
+        args.line(name, &format!("pickup latency p{share}"), "ms", latency);
+    }
     store.close().await;
     Ok(())
 }
@@ -115,6 +130,14 @@ async fn measure(name: &str, url: &str, args: &Args) -> Result<()> {
 #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
 fn jobs_f64(count: usize) -> f64 {
     count as f64
+}
+
+/// The most memory that this process, client and worker in one, has held so far (`VmHWM`).
+fn peak_rss_mb() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("this system counts memory")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM is counted")?;
+    let kib: u32 = line.trim().trim_end_matches("kB").trim_end().parse()?;
+    Ok(f64::from(kib) / 1024.0)
 }
 
 /// Bytes of write-ahead log so far: PostgreSQL's by its own count; SQLite's log is written by this process, together with
