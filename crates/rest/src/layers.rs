@@ -15,6 +15,7 @@ use windrow_core::{RequestId, SharedClock};
 
 use crate::ApiError;
 use crate::problem::ProblemBody;
+use crate::unread::read_the_rest;
 
 /// The id of the request being served: the client's `x-request-id`, or a new one.
 #[derive(Clone, Debug)]
@@ -66,6 +67,7 @@ pub(crate) fn around<S: Clone + Send + Sync + 'static>(
         })
         .layer(DefaultBodyLimit::max(limits.max_body_bytes))
         .layer(middleware::from_fn(move |request: Request, next: Next| bound(timeout, request, next)))
+        .layer(middleware::from_fn(read_the_rest))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             let clock = clock.clone();
             async move { identify(&clock, request, next).await }

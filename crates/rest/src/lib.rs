@@ -9,6 +9,7 @@ mod open;
 mod openapi;
 mod problem;
 mod router;
+mod unread;
 mod v1;
 
 pub use extract::{Caller, IdempotencyKey, Json, Path, Query, read_json};

@@ -3,10 +3,12 @@
 
 mod bad_input;
 mod demo;
+mod document;
 mod environment;
 mod generate_run;
 mod harness;
 mod kills;
 mod owners;
+mod random_requests;
 mod small_model;
 mod usage;
