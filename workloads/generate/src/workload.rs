@@ -1,17 +1,20 @@
 //! `generate` as the engine sees it.
 
 use async_trait::async_trait;
+use serde::Deserialize as _;
 use serde_json::Value;
 use windrow_blob::BlobError;
-use windrow_core::{FieldError, JobError, JobSeq, PicoUsd};
+use windrow_core::{FieldError, JobError, JobSeq, JobStatus, PicoUsd};
 use windrow_engine::{
-    JobContext, JobRecord, Limits, Outcome, PrepareError, RunError, SubmitContext, Workload,
+    AfterCommit, Ended, JobContext, JobRecord, Limits, Outcome, PrepareError, RunError, SubmitContext,
+    Workload,
 };
-use windrow_store::{Conn, StoreError};
+use windrow_store::{Conn, StoreError, Tx};
 
-use crate::run::{self, Input, JobState, SeedObject};
+use crate::run::{self, Input, JobState, SeedObject, ShardSpec};
 use crate::spec::{JobSpec, MAX_RANDOM_SEED, PinnedSpec, json_schema};
 use crate::store::shards;
+use crate::use_cases::error_rate;
 use crate::use_cases::pinning;
 use crate::use_cases::seeds::{self, SeedsError};
 
@@ -76,6 +79,20 @@ impl Workload for Generate {
 
     async fn run(&self, ctx: JobContext, input: Value) -> Result<Outcome, RunError> {
         run::run(ctx, input).await
+    }
+
+    fn has_commit(&self) -> bool {
+        true
+    }
+
+    async fn commit(&self, tx: &mut Tx, job: &JobRecord, ended: &Ended<'_>) -> Result<AfterCommit, JobError> {
+        if let (Some(parent), JobStatus::Completed) = (job.parent, ended.status)
+            && let Ok(shard) = ShardSpec::deserialize(&job.spec)
+            && let Some(error) = error_rate::judge(tx, parent, shard).await.map_err(unreadable)?
+        {
+            return Err(error);
+        }
+        Ok(AfterCommit::default())
     }
 }
 

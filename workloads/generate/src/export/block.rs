@@ -71,7 +71,7 @@ impl Block {
                 continue;
             }
             plan.arrange(&record, &mut row)?;
-            let folder = plan.partition.folder(&record)?;
+            let folder = plan.partition.folder(&record, &plan.folders)?;
             let forming = folders.entry(folder).or_insert_with(|| self.start(plan));
             forming.rows += 1;
             for format in &mut forming.formats {

@@ -6,7 +6,8 @@
 
 use std::fmt::Write;
 
-use super::{Columns, Format, Manifest, PartitionBy, Shape};
+use super::plan::value_column;
+use super::{Columns, ExportError, FALLBACK, Format, Manifest, PartitionBy, Shape, Sink, write_document};
 
 /// The card's file name.
 pub const DATASET_CARD: &str = "dataset_card.md";
@@ -14,24 +15,42 @@ pub const DATASET_CARD: &str = "dataset_card.md";
 /// The name under which `datasets` looks for the card; the same text.
 pub const README: &str = "README.md";
 
+/// Writes what goes with every export: the manifest, and the card under both of its names.
+///
+/// # Errors
+/// When the sink can't take one of them.
+pub fn write_documents(
+    sink: &mut dyn Sink,
+    manifest: &Manifest,
+    columns: &Columns,
+) -> Result<(), ExportError> {
+    manifest.write(sink)?;
+    let card = dataset_card(manifest, columns);
+    for name in [DATASET_CARD, README] {
+        write_document(sink, name, &card)?;
+    }
+    Ok(())
+}
+
 /// The card's text.
 pub fn dataset_card(manifest: &Manifest, columns: &Columns) -> String {
-    let mut card = front_matter(manifest);
+    let mut card = front_matter(manifest, columns);
     // writing to a String can't fail
     let _ = overview(&mut card, manifest);
     let _ = column_table(&mut card, columns);
+    let _ = fallback(&mut card, manifest, columns);
     let _ = provenance(&mut card, manifest);
     let _ = files(&mut card, manifest);
     card
 }
 
-fn front_matter(manifest: &Manifest) -> String {
+fn front_matter(manifest: &Manifest, columns: &Columns) -> String {
     let name = serde_json::Value::from(manifest.template.name.as_str());
     let mut text = format!(
         "---\npretty_name: {name}\ntags:\n- synthetic\n- windrow\nsize_categories:\n- {}\n",
         size_category(manifest.records)
     );
-    if let Some(format) = default_format(manifest) {
+    if let Some(format) = default_format(manifest, columns) {
         let path = match manifest.partition_by {
             _ if manifest.files.iter().any(|file| file.path == format!("data.{format}")) => {
                 format!("data.{format}")
@@ -45,12 +64,16 @@ fn front_matter(manifest: &Manifest) -> String {
     text
 }
 
-/// The format that `datasets` should load: typed columns if there are, but not where the folders' names hold a field,
-/// because `datasets` doesn't read those.
-fn default_format(manifest: &Manifest) -> Option<Format> {
-    let order = match manifest.partition_by {
-        PartitionBy::Field(_) => [Format::Jsonl, Format::Csv, Format::Parquet],
-        _ => [Format::Parquet, Format::Jsonl, Format::Csv],
+/// The format that `datasets` should load: typed columns if there are. Where the folders' names hold a field, which
+/// `datasets` doesn't read, it is JSONL, or CSV when a column has values of several types, which its JSON reader refuses.
+fn default_format(manifest: &Manifest, columns: &Columns) -> Option<Format> {
+    let in_folders = matches!(manifest.partition_by, PartitionBy::Field(_));
+    let order = if !in_folders || !manifest.partition_fallback.is_empty() {
+        [Format::Parquet, Format::Jsonl, Format::Csv]
+    } else if columns.output.values().any(Shape::is_mixed) {
+        [Format::Csv, Format::Parquet, Format::Jsonl]
+    } else {
+        [Format::Jsonl, Format::Csv, Format::Parquet]
     };
     let has = |format: &Format| {
         manifest
@@ -107,6 +130,33 @@ fn column_table(card: &mut String, columns: &Columns) -> std::fmt::Result {
         "In CSV, lists and objects are JSON texts, an empty field is null and `\"\"` the empty text. Texts are never \
          changed: one that begins with `=`, `+`, `-` or `@` may be taken for a formula by a spreadsheet.\n"
     )
+}
+
+/// Which records stand in the folder for those that can't have their own.
+fn fallback(card: &mut String, manifest: &Manifest, columns: &Columns) -> std::fmt::Result {
+    let Some(key) = manifest.partition_by.key().filter(|_| !manifest.partition_fallback.is_empty()) else {
+        return Ok(());
+    };
+    let count: u64 = manifest.partition_fallback.values().sum();
+    let reasons =
+        manifest.partition_fallback.iter().map(|(reason, count)| format!("{count} {}", reason.as_str()));
+    let reasons: Vec<String> = reasons.collect();
+    write!(
+        card,
+        "{count} records stand in the folder `{}={FALLBACK}` because their value can't name one ({}).",
+        one_line(key),
+        reasons.join(", ")
+    )?;
+    match manifest.partition_by {
+        PartitionBy::Field(_) => {
+            writeln!(
+                card,
+                " In Parquet, every record's value is in the column `{}`.\n",
+                value_column(columns, key)
+            )
+        }
+        _ => writeln!(card, "\n"),
+    }
 }
 
 fn describe(shape: &Shape) -> String {

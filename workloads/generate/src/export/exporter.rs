@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use super::block::{Block, Formed};
 use super::files::{Exported, Files};
-use super::partition::PartitionBy;
+use super::partition::{Folders, PartitionBy};
 use super::plan::Plan;
 use super::sink::Sink;
 use super::{Columns, ExportError, Format};
@@ -27,12 +27,14 @@ pub struct Options {
     /// At least one; each is written once.
     pub formats: Vec<Format>,
     pub partition: PartitionBy,
+    /// The folders of all records. One whose folder is not among them stands in [`super::FALLBACK`].
+    pub folders: Folders,
     /// The columns of all parts, merged. A record that they don't hold is an error, never a loss.
     pub columns: Columns,
     /// Indices to leave out, such as duplicates.
     pub skip: HashSet<u64>,
-    /// How many files may be open at once. A partitioned export closes the one that waits longest and goes on in a new
-    /// one of the same folder when it needs to.
+    /// How many files may be open at once, as the operating system counts. A partitioned export lets go of the one that
+    /// waits longest, and opens it again when it needs to.
     pub max_open_files: usize,
 }
 
@@ -42,6 +44,7 @@ impl Options {
         Self {
             formats: formats.into(),
             partition: PartitionBy::None,
+            folders: Folders::default(),
             columns,
             skip: HashSet::new(),
             max_open_files: 128,

@@ -18,9 +18,6 @@ const REJECTS: &str = "rejects.jsonl";
 const ROW_GROUP_BYTES: usize = 32 << 20;
 const ALL_ROW_GROUPS_BYTES: usize = 64 << 20;
 
-/// How many files a partitioned export may make. Beyond it nobody wants to open them.
-const MAX_FILES: usize = 10_000;
-
 /// A file that an export wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedFile {
@@ -54,8 +51,19 @@ enum Body {
 struct OpenFile {
     body: Body,
     rows: u64,
-    /// When it was last written to; the one that waits longest is closed first.
+    /// When it was last written to; the one that waits longest is parked first.
     used: u64,
+    parked: bool,
+}
+
+impl OpenFile {
+    fn park(&mut self) -> Result<(), ExportError> {
+        self.parked = true;
+        match &mut self.body {
+            Body::Text(file) => file.park(),
+            Body::Parquet { writer, .. } => writer.inner_mut().park(),
+        }
+    }
 }
 
 /// The writing end of an export: takes formed blocks in order.
@@ -64,8 +72,8 @@ pub(super) struct Files {
     pub(super) sink: Box<dyn Sink>,
     max_open: usize,
     open: HashMap<Place, OpenFile>,
-    /// How many files each folder has had.
-    made: HashMap<Place, usize>,
+    /// How many of them are not parked.
+    unparked: usize,
     done: Vec<(usize, ExportedFile)>,
     rejects: Option<(HashedFile, u64)>,
     records: u64,
@@ -80,7 +88,7 @@ impl Files {
             sink,
             max_open: max_open.max(1),
             open: HashMap::new(),
-            made: HashMap::new(),
+            unparked: 0,
             done: Vec::new(),
             rejects: None,
             records: 0,
@@ -119,13 +127,16 @@ impl Files {
     }
 
     fn write(&mut self, place: &Place, content: &Content, rows: u64) -> Result<(), ExportError> {
-        if !self.open.contains_key(place) {
+        if self.open.get(place).is_none_or(|file| file.parked) {
             self.make_room()?;
+            self.unparked += 1;
+        }
+        if !self.open.contains_key(place) {
             self.create(place)?;
         }
         self.writes += 1;
         let file = self.open.get_mut(place).expect("the file was opened just now");
-        file.used = self.writes;
+        (file.used, file.parked) = (self.writes, false);
         file.rows += rows;
         match (&mut file.body, content) {
             (Body::Text(file), Content::Bytes(bytes)) => file.append(bytes),
@@ -144,16 +155,10 @@ impl Files {
         }
     }
 
-    /// Opens the next file of a folder.
+    /// Opens a folder's file.
     fn create(&mut self, place: &Place) -> Result<(), ExportError> {
         let (format, folder) = place;
-        if self.open.len() + self.done.len() >= MAX_FILES {
-            let field = self.plan.partition.key().unwrap_or("none").to_owned();
-            return Err(ExportError::TooManyFiles { field, limit: MAX_FILES });
-        }
-        let number = self.made.entry(place.clone()).or_default();
-        let path = Plan::path(*format, folder.as_deref(), *number);
-        *number += 1;
+        let path = Plan::path(*format, folder.as_deref());
         let mut file = HashedFile::create(&mut *self.sink, path.clone())?;
         let body = match format {
             Format::Jsonl => Body::Text(file),
@@ -168,16 +173,17 @@ impl Files {
                 Body::Parquet { path, writer: Box::new(writer) }
             }
         };
-        self.open.insert(place.clone(), OpenFile { body, rows: 0, used: self.writes });
+        self.open.insert(place.clone(), OpenFile { body, rows: 0, used: self.writes, parked: false });
         Ok(())
     }
 
-    /// Closes the file that was not written to for the longest time, when as many as may be are open.
+    /// Parks the file that was not written to for the longest time, when as many as may be are open.
     fn make_room(&mut self) -> Result<(), ExportError> {
-        while self.open.len() >= self.max_open {
-            let oldest = self.open.iter().min_by_key(|(_, file)| file.used).map(|(place, _)| place.clone());
+        while self.unparked >= self.max_open {
+            let oldest = self.open.values_mut().filter(|file| !file.parked).min_by_key(|file| file.used);
             let Some(oldest) = oldest else { return Ok(()) };
-            self.close(&oldest)?;
+            oldest.park()?;
+            self.unparked -= 1;
         }
         Ok(())
     }
@@ -198,10 +204,12 @@ impl Files {
             }
         }
         match largest {
-            Some((_, OpenFile { body: Body::Parquet { path, writer }, .. }))
+            Some((_, OpenFile { body: Body::Parquet { path, writer }, parked, .. }))
                 if total > ALL_ROW_GROUPS_BYTES =>
             {
-                writer.flush().map_err(|source| ExportError::Parquet { path: path.clone(), source })
+                writer.flush().map_err(|source| ExportError::Parquet { path: path.clone(), source })?;
+                // the flush has opened it again
+                if *parked { writer.inner_mut().park() } else { Ok(()) }
             }
             _ => Ok(()),
         }

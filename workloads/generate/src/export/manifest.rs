@@ -1,10 +1,12 @@
 //! `manifest.json`: what an export holds and where it came from, for programs.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use windrow_core::{JobId, PicoUsd, Timestamp};
 
-use super::{ExportError, Exported, ExportedFile, PartitionBy, Sink, write_document};
+use super::{ExportError, Exported, ExportedFile, FallbackReason, PartitionBy, Sink, write_document};
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "manifest.json";
@@ -80,7 +82,10 @@ pub struct Manifest {
     pub output_tokens: u64,
     pub cost_usd: PicoUsd,
     pub partition_by: PartitionBy,
-    /// All files but this one and the card.
+    /// Records in the folder [`super::FALLBACK`], by what kept them from a folder of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub partition_fallback: BTreeMap<FallbackReason, u64>,
+    /// All files but this one and the card (which stands there twice).
     pub files: Vec<ExportedFile>,
 }
 
@@ -110,6 +115,7 @@ impl Manifest {
             cost_usd: models.values().map(|usage| usage.cost_usd).sum(),
             models,
             partition_by: PartitionBy::None,
+            partition_fallback: BTreeMap::new(),
             files: exported.files,
         }
     }

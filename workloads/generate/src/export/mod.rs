@@ -24,12 +24,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use card::{DATASET_CARD, README, dataset_card};
+pub use card::{DATASET_CARD, README, dataset_card, write_documents};
 pub use columns::Columns;
 pub use exporter::{Exporter, Options};
 pub use files::{Exported, ExportedFile};
 pub use manifest::{MANIFEST, Manifest, ModelUsage, ShortfallReason, TemplateRef};
-pub use partition::PartitionBy;
+pub use partition::{FALLBACK, FallbackReason, Folders, MAX_FOLDERS, PartitionBy};
 pub use shape::{MAX_DEPTH, MAX_FIELDS, Shape};
 pub use sink::{Chunk, ChunkSink, Directory, Sink, SinkFile, write_document};
 
@@ -109,10 +109,6 @@ pub enum ExportError {
     Unfit { column: String, index: u64, reason: String },
     #[error("the dataset can't be partitioned by {field:?}: {reason}")]
     Partition { field: String, reason: String },
-    #[error(
-        "partitioning by {field:?} would make more than {limit} files; choose a field with fewer values, or none"
-    )]
-    TooManyFiles { field: String, limit: usize },
     #[error("{path} can't be written: {source}")]
     Write { path: String, source: std::io::Error },
     #[error("{path} can't be written as Parquet: {source}")]

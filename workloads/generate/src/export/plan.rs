@@ -6,9 +6,9 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use indexmap::IndexSet;
 use serde_json::value::RawValue;
 
-use super::partition::PartitionBy;
-use super::{Columns, ExportError, Format, Options, Shape, arrow};
-use crate::record::RawRecord;
+use super::partition::{Folders, PartitionBy};
+use super::{Columns, ExportError, Format, Options, arrow};
+use crate::record::{RESERVED_FIELDS, RawRecord};
 
 /// The columns before the output's own.
 pub(super) const LEADING: [&str; 5] = ["id", "job_id", "index", "created_at", "seed_data_id"];
@@ -19,22 +19,26 @@ pub(super) struct Plan {
     pub(super) formats: Vec<Format>,
     pub(super) columns: Columns,
     pub(super) partition: PartitionBy,
+    pub(super) folders: Folders,
     pub(super) skip: std::collections::HashSet<u64>,
-    /// The output column that Parquet leaves out because the folders' names tell it.
+    /// The output column that Parquet leaves out because the folders' names tell it; it stays, under another name, when
+    /// some records are in the folder that doesn't.
     pub(super) in_folder: Option<usize>,
     pub(super) schema: SchemaRef,
 }
 
 impl Plan {
     pub(super) fn new(options: Options) -> Result<Self, ExportError> {
-        let Options { formats, partition, columns, skip, .. } = options;
+        let Options { formats, partition, folders, columns, skip, .. } = options;
         let formats: IndexSet<Format> = formats.into_iter().collect();
         if formats.is_empty() {
             return Err(ExportError::NoFormat);
         }
-        let in_folder = check_partition(&partition, &columns)?;
-        let schema = schema(&columns, in_folder);
-        Ok(Self { formats: formats.into_iter().collect(), columns, partition, skip, in_folder, schema })
+        let told = check_partition(&partition, &columns)?;
+        let (in_folder, renamed) = if folders.fallback().is_empty() { (told, None) } else { (None, told) };
+        let schema = schema(&columns, in_folder, renamed);
+        let formats = formats.into_iter().collect();
+        Ok(Self { formats, columns, partition, folders, skip, in_folder, schema })
     }
 
     /// Finds the record's value for each output column, in the columns' order.
@@ -61,11 +65,11 @@ impl Plan {
         Ok(())
     }
 
-    /// Where the `number`-th file of a folder goes.
-    pub(super) fn path(format: Format, folder: Option<&str>, number: usize) -> String {
+    /// Where a folder's file goes.
+    pub(super) fn path(format: Format, folder: Option<&str>) -> String {
         match folder {
             None => format!("data.{format}"),
-            Some(folder) => format!("{format}/{folder}/part-{number:05}.{format}"),
+            Some(folder) => format!("{format}/{folder}/part-00000.{format}"),
         }
     }
 }
@@ -81,9 +85,7 @@ fn check_partition(partition: &PartitionBy, columns: &Columns) -> Result<Option<
         }
         PartitionBy::Date => Ok(None),
         PartitionBy::Field(name) => match columns.output.get_full(name) {
-            Some((position, _, shape)) if shape.is_scalar() => Ok(Some(position)),
-            Some((_, _, Shape::Json)) => refuse(name, "its values are of several types".to_owned()),
-            Some(_) => refuse(name, "its values are lists or objects".to_owned()),
+            Some((position, ..)) => Ok(Some(position)),
             None => {
                 let known: Vec<&str> = columns.output.keys().map(String::as_str).collect();
                 refuse(name, format!("the records have no such field, only: {}", known.join(", ")))
@@ -92,7 +94,17 @@ fn check_partition(partition: &PartitionBy, columns: &Columns) -> Result<Option<
     }
 }
 
-fn schema(columns: &Columns, in_folder: Option<usize>) -> SchemaRef {
+/// The name of the column with the values of the field that the folders are named after, for the records in the folder
+/// that doesn't tell them. Readers take the field's own name from the folders.
+pub(super) fn value_column(columns: &Columns, field: &str) -> String {
+    let mut name = format!("{field}_value");
+    while columns.output.contains_key(&name) || RESERVED_FIELDS.contains(&name.as_str()) {
+        name.push('_');
+    }
+    name
+}
+
+fn schema(columns: &Columns, in_folder: Option<usize>, renamed: Option<usize>) -> SchemaRef {
     let created_at = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let mut fields = vec![
         Field::new("id", DataType::Utf8, false),
@@ -102,7 +114,10 @@ fn schema(columns: &Columns, in_folder: Option<usize>) -> SchemaRef {
         Field::new("seed_data_id", DataType::Utf8, false),
     ];
     let output = columns.output.iter().enumerate().filter(|(position, _)| Some(*position) != in_folder);
-    fields.extend(output.map(|(_, (name, shape))| arrow::field(name, shape)));
+    fields.extend(output.map(|(position, (name, shape))| match Some(position) == renamed {
+        true => arrow::field(&value_column(columns, name), shape),
+        false => arrow::field(name, shape),
+    }));
     fields.push(arrow::meta_field(&columns.steps));
     Arc::new(Schema::new(fields))
 }

@@ -83,17 +83,22 @@ impl Shape {
         *self = wider;
     }
 
+    /// Whether some value in it has several types.
+    pub fn is_mixed(&self) -> bool {
+        match self {
+            Self::Json => true,
+            Self::List(item) => item.is_mixed(),
+            Self::Object(fields) => fields.values().any(Self::is_mixed),
+            _ => false,
+        }
+    }
+
     /// Widens to hold one value.
     ///
     /// # Errors
     /// When the value can't be read.
     pub fn observe<'de, D: Deserializer<'de>>(&mut self, value: D) -> Result<(), D::Error> {
         Observe { shape: self, depth: 0 }.deserialize(value)
-    }
-
-    /// Whether a value of it is one scalar, so that a partition's folder can be named after it.
-    pub const fn is_scalar(&self) -> bool {
-        matches!(self, Self::Null | Self::Bool | Self::Int | Self::BigInt | Self::Float | Self::Text)
     }
 }
 

@@ -22,6 +22,14 @@ pub trait Sink: Send {
 
 /// A file that is being written. Dropped without [`SinkFile::close`] it leaves nothing behind.
 pub trait SinkFile: Write + Send {
+    /// Lets go of what the operating system counts, until the next write. What has nothing of that kind ignores it.
+    ///
+    /// # Errors
+    /// When what was written can't be kept.
+    fn park(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes the file durable and seen.
     ///
     /// # Errors
@@ -50,19 +58,32 @@ impl Sink for Directory {
         name.push(".partial");
         let partial = folder.join(name);
         let file = File::create(&partial)?;
-        Ok(Box::new(DirectoryFile { file, partial: Some(partial), done }))
+        Ok(Box::new(DirectoryFile { file: Some(file), partial: Some(partial), done }))
     }
 }
 
 struct DirectoryFile {
-    file: File,
+    /// None while it is parked.
+    file: Option<File>,
+    /// None once it is done.
     partial: Option<PathBuf>,
     done: PathBuf,
 }
 
+impl DirectoryFile {
+    fn file(&mut self) -> io::Result<&mut File> {
+        let file = match (self.file.take(), &self.partial) {
+            (Some(file), _) => file,
+            (None, Some(partial)) => File::options().append(true).open(partial)?,
+            (None, None) => return Err(io::Error::other("the file was closed before")),
+        };
+        Ok(self.file.insert(file))
+    }
+}
+
 impl Write for DirectoryFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.file()?.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -71,8 +92,13 @@ impl Write for DirectoryFile {
 }
 
 impl SinkFile for DirectoryFile {
+    fn park(&mut self) -> io::Result<()> {
+        self.file = None;
+        Ok(())
+    }
+
     fn close(mut self: Box<Self>) -> io::Result<()> {
-        self.file.sync_all()?;
+        self.file()?.sync_all()?;
         if let Some(partial) = self.partial.take() {
             fs::rename(partial, &self.done)?;
         }
@@ -202,6 +228,11 @@ impl HashedFile {
 
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), ExportError> {
         self.write_all(bytes).map_err(|source| ExportError::Write { path: self.path.clone(), source })
+    }
+
+    /// See [`SinkFile::park`].
+    pub(super) fn park(&mut self) -> Result<(), ExportError> {
+        self.file.park().map_err(|source| ExportError::Write { path: self.path.clone(), source })
     }
 
     /// Closes the file; what it holds is `rows` rows.

@@ -12,12 +12,13 @@ use windrow_api_types::worker::{NewArtifact, Output, Part};
 use windrow_core::{JobError, JobStatus};
 use windrow_engine::{JobContext, Outcome, RunError};
 
-use super::shard::{ShardState, Tally};
+use super::shard::ShardState;
+use super::tally::Tally;
 use super::{JobState, plan};
 use crate::dedup::{Dedup, DedupMode};
 use crate::export::{
-    Columns, DATASET_CARD, Directory, Exporter, Format, MANIFEST, Manifest, ShortfallReason, Sink,
-    TemplateRef, dataset_card, write_document,
+    Columns, DATASET_CARD, Directory, Exporter, Folders, Format, MANIFEST, Manifest, PartitionBy, README,
+    ShortfallReason, Sink, TemplateRef, write_document, write_documents,
 };
 use crate::record::{PartLine, PartReader};
 use crate::spec::{PinnedSpec, SEED_FIELD};
@@ -27,6 +28,8 @@ use crate::template::TemplateDocument;
 const SEEDS: &str = "seed.jsonl";
 /// How many children or parts one page has.
 const PAGE: usize = 500;
+/// The longest segment of an object's name; keys allow 200 bytes.
+const MAX_OBJECT_SEGMENT: usize = 120;
 /// The largest part that is read; a part has at most 50 records, or what came in ten seconds.
 const MAX_PART_BYTES: usize = 1 << 30;
 /// A refill attempts at most this many times the records that were asked for.
@@ -40,6 +43,10 @@ pub(super) async fn run(ctx: &JobContext, state: JobState) -> Result<Outcome, Ru
         return add_refill(ctx, &pinned, &mut state, end).await;
     }
     let shards = Shards::read(ctx).await?;
+    if shards.open {
+        // a person had the job go on after it had ended: its shards run before it
+        return Ok(Outcome::Await);
+    }
     shards.check_error_rate(&pinned)?;
     let parts = all_parts(ctx).await?;
     let survey = survey(ctx, &pinned, &parts).await?;
@@ -63,6 +70,8 @@ struct Shards {
     tally: Tally,
     /// Whether the budget ended any of them.
     exceeded: bool,
+    /// Whether any of them has not ended.
+    open: bool,
 }
 
 impl Shards {
@@ -75,6 +84,7 @@ impl Shards {
             after = Some(last.id);
             for child in page {
                 shards.exceeded |= child.status == JobStatus::BudgetExceeded;
+                shards.open |= !child.status.is_final();
                 let broken = |error: serde_json::Error| {
                     let what = format!("the result of shard {} can't be read: {error}", child.key);
                     JobError::permanent("bad_result", what)
@@ -90,7 +100,7 @@ impl Shards {
         }
     }
 
-    /// Many small shards can each stay below the limit that a large one would pass.
+    /// The last word: shards judge themselves, and each other only as they end ([`crate::use_cases::error_rate`]).
     fn check_error_rate(&self, pinned: &PinnedSpec) -> Result<(), RunError> {
         match self.tally.excess(pinned.spec.max_error_rate) {
             Some(error) if !self.exceeded => Err(error.into()),
@@ -114,29 +124,38 @@ async fn all_parts(ctx: &JobContext) -> Result<Vec<Part>, RunError> {
 /// What is known of the records before any is exported.
 struct Survey {
     columns: Columns,
+    folders: Folders,
     duplicates: HashSet<u64>,
 }
 
-/// Reads all parts once: exports need to know every column beforehand, and which records are duplicates.
+/// Reads all parts once: exports need to know every column and folder beforehand, and which records are duplicates.
 async fn survey(ctx: &JobContext, pinned: &PinnedSpec, parts: &[Part]) -> Result<Survey, RunError> {
     let mode = pinned.spec.dedup;
+    let by = &pinned.spec.partition_by;
     let needs_columns = pinned.spec.formats.iter().any(|format| *format != Format::Jsonl);
-    let mut survey = Survey { columns: declared(pinned)?, duplicates: HashSet::new() };
-    if mode == DedupMode::None && !needs_columns {
+    let mut survey =
+        Survey { columns: declared(pinned)?, folders: Folders::default(), duplicates: HashSet::new() };
+    if mode == DedupMode::None && !needs_columns && *by == PartitionBy::None {
         return Ok(survey);
     }
     let mut dedup = Dedup::new(mode);
     for part in parts {
         ctx.check_stop()?;
         let bytes = part_bytes(ctx, part).await?;
-        (survey, dedup) = tokio::task::spawn_blocking(move || survey_part(&bytes, survey, dedup))
+        let by = by.clone();
+        (survey, dedup) = tokio::task::spawn_blocking(move || survey_part(&bytes, &by, survey, dedup))
             .await
             .map_err(|error| JobError::transient("survey_failed", error))??;
     }
     Ok(survey)
 }
 
-fn survey_part(bytes: &Bytes, mut survey: Survey, mut dedup: Dedup) -> Result<(Survey, Dedup), JobError> {
+fn survey_part(
+    bytes: &Bytes,
+    by: &PartitionBy,
+    mut survey: Survey,
+    mut dedup: Dedup,
+) -> Result<(Survey, Dedup), JobError> {
     let broken = |error: &dyn std::fmt::Display| JobError::permanent("bad_part", error);
     let mut reader = PartReader::open(Cursor::new(bytes)).map_err(|e| broken(&e))?;
     while let Some(line) = reader.next().map_err(|e| broken(&e))? {
@@ -148,6 +167,8 @@ fn survey_part(bytes: &Bytes, mut survey: Survey, mut dedup: Dedup) -> Result<(S
         let output = output.collect::<Result<_, _>>().map_err(|e| broken(&e))?;
         if dedup.duplicate_of(record.index, &output).is_some() {
             survey.duplicates.insert(record.index);
+        } else {
+            survey.folders.observe(by, &record).map_err(|e| broken(&e))?;
         }
     }
     Ok((survey, dedup))
@@ -224,6 +245,7 @@ impl Assembly {
         let spec = &self.pinned.spec;
         let mut options = crate::export::Options::new(spec.formats.clone(), self.survey.columns.clone());
         options.partition = spec.partition_by.clone();
+        options.folders = self.survey.folders.clone();
         options.skip = self.survey.duplicates.clone();
         let sink = Box::new(Directory::new(&directory));
         let mut exporter = Exporter::start(sink, options).map_err(failed)?;
@@ -235,12 +257,10 @@ impl Assembly {
         }
         let (mut sink, exported) = exporter.finish().map_err(failed)?;
         let manifest = self.manifest(exported);
-        let card = dataset_card(&manifest, &self.survey.columns);
         if self.pinned.spec.make_seeds.is_some() {
             self.write_seeds(&mut *sink)?;
         }
-        manifest.write(&mut *sink).map_err(failed)?;
-        write_document(&mut *sink, DATASET_CARD, &card).map_err(failed)?;
+        write_documents(&mut *sink, &manifest, &self.survey.columns).map_err(failed)?;
         Ok((manifest, self, directory))
     }
 
@@ -280,6 +300,7 @@ impl Assembly {
         let mut manifest = Manifest::new(made, template, pinned.random_seed(), requested, models, exported);
         manifest.partial = self.shards.exceeded;
         manifest.partition_by = pinned.spec.partition_by.clone();
+        manifest.partition_fallback = self.survey.folders.fallback().clone();
         manifest.shortfall = shortfall(requested, &manifest, tally, self.survey.duplicates.len() as u64);
         manifest
     }
@@ -295,7 +316,7 @@ fn shortfall(
     let mut missing = requested.saturating_sub(manifest.records);
     let mut shortfall = IndexMap::new();
     let reasons = [
-        (ShortfallReason::Rejected, tally.rejects.saturating_sub(tally.unaffordable)),
+        (ShortfallReason::Rejected, tally.rejects),
         (ShortfallReason::Duplicate, duplicates),
         (ShortfallReason::BudgetExceeded, missing),
     ];
@@ -321,17 +342,29 @@ async fn put_all(
     if seeds {
         files.push((SEEDS.to_owned(), "seed".to_owned()));
     }
-    files.push((MANIFEST.to_owned(), "manifest".to_owned()));
-    files.push((DATASET_CARD.to_owned(), "card".to_owned()));
-    let run = ctx.lease().run.run;
+    for (name, kind) in [(MANIFEST, "manifest"), (DATASET_CARD, "card"), (README, "readme")] {
+        files.push((name.to_owned(), kind.to_owned()));
+    }
     let mut artifacts = Vec::with_capacity(files.len());
-    for (path, kind) in files {
+    for (number, (path, kind)) in files.into_iter().enumerate() {
         let content_type = content_type(&path);
-        let name = format!("run-{run}/{path}");
+        let name = object_name(&path, number);
         let object = ctx.put_file("outputs", &name, content_type, &directory.join(&path)).await?;
         artifacts.push(NewArtifact { kind, filename: path, content_type: content_type.to_owned(), object });
     }
     Ok(artifacts)
+}
+
+/// The name of a file's object: its path, or its number where the path has what keys may not have, such as the `%` and
+/// the foreign letters in a partition's folder. Nobody reads it; the path is the artifact's.
+fn object_name(path: &str, number: usize) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-=/".contains(c);
+    let short = path.split('/').all(|segment| segment.len() <= MAX_OBJECT_SEGMENT);
+    if short && path.chars().all(plain) {
+        return path.to_owned();
+    }
+    let (_, extension) = path.rsplit_once('.').unwrap_or(("", "bin"));
+    format!("files/{number:05}.{extension}")
 }
 
 /// The artifact kind of a file: its format's name; in a partitioned layout, where a format has many files, its path.
@@ -341,7 +374,7 @@ fn kind_of(path: &str, manifest: &Manifest) -> String {
         return "rejects".to_owned();
     }
     match manifest.partition_by {
-        crate::export::PartitionBy::None => extension.to_owned(),
+        PartitionBy::None => extension.to_owned(),
         _ => path.to_owned(),
     }
 }
@@ -363,6 +396,7 @@ fn result(manifest: &Manifest) -> serde_json::Value {
         "rejects": manifest.rejects,
         "partial": manifest.partial,
         "shortfall": manifest.shortfall,
+        "partition_fallback": manifest.partition_fallback,
         "models": manifest.models,
         "cost_usd": manifest.cost_usd,
         "files": manifest.files,

@@ -6,6 +6,7 @@ mod plan;
 pub(crate) mod record;
 mod seeds;
 mod shard;
+pub(crate) mod tally;
 mod writer;
 
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use windrow_api_types::worker::Output;
@@ -12,9 +11,9 @@ use windrow_engine::{JobContext, Outcome, RunError, Stop};
 
 use super::record::{self, Finished, Recipe};
 use super::seeds::Seeds;
+use super::tally::Tally;
 use super::writer::Writer;
 use super::{PlannedSeed, ShardSpec};
-use crate::export::ModelUsage;
 use crate::sampler::Sampler;
 use crate::spec::PinnedSpec;
 use crate::template::{CompiledTemplate, TemplateDocument};
@@ -22,81 +21,56 @@ use crate::template::{CompiledTemplate, TemplateDocument};
 /// How many times the concurrency a record may be ahead of the oldest one in flight.
 const WINDOW: u64 = 4;
 
-/// The share of failed records is looked at from this many on.
-const ERROR_RATE_FROM: u64 = 50;
-/// How many different errors a failed job lists, and how many a shard tells apart.
-const COMMON_ERRORS: usize = 5;
-const MAX_ERRORS: usize = 50;
-const OTHER_ERRORS: &str = "other errors";
-
 /// The checkpoint of a shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ShardState {
-    /// The indices before this one are written.
+    /// The indices before this one are written, but for the holes.
     pub(super) next: u64,
+    /// Indices that found no room in the budget, while later ones did; ascending. They are made when there is more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) holes: Vec<u64>,
     pub(super) tally: Tally,
 }
 
-/// What was made so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Tally {
-    pub(super) records: u64,
-    pub(super) rejects: u64,
-    /// Rejects by what went wrong: the error's code and message.
-    pub(super) errors: BTreeMap<String, u64>,
-    /// Rejects for want of money.
-    pub(super) unaffordable: u64,
-    /// What all calls used, by model.
-    pub(super) models: IndexMap<String, ModelUsage>,
+impl ShardState {
+    /// Where a shard begins.
+    fn at(first: u64) -> Self {
+        Self { next: first, holes: Vec::new(), tally: Tally::default() }
+    }
+
+    /// The indices that are to be made before `end`, in the order in which they are written.
+    fn todo(&self, end: u64) -> Todo {
+        Todo { holes: self.holes.clone(), next: self.next, end }
+    }
+
+    /// Notes that an index was made, and that those before it which were not are still to be.
+    pub(super) fn attempted(&mut self, index: u64) {
+        match self.holes.binary_search(&index) {
+            Ok(hole) => drop(self.holes.remove(hole)),
+            Err(_) => {
+                self.holes.extend(self.next..index);
+                self.next = index + 1;
+            }
+        }
+    }
 }
 
-impl Tally {
-    pub(super) fn add(&mut self, other: &Self) {
-        self.records += other.records;
-        self.rejects += other.rejects;
-        self.unaffordable += other.unaffordable;
-        self.add_usage(&other.models);
-        for (error, count) in &other.errors {
-            self.count_error(error.clone(), *count);
-        }
+/// Indices that are to be made: first the holes, then a range.
+struct Todo {
+    holes: Vec<u64>,
+    next: u64,
+    end: u64,
+}
+
+impl Todo {
+    fn len(&self) -> u64 {
+        self.holes.len() as u64 + self.end.saturating_sub(self.next)
     }
 
-    /// Errors are counted by their text, and texts can differ for ever: past so many the rest is counted together.
-    pub(super) fn count_error(&mut self, error: String, count: u64) {
-        let known = self.errors.len() < MAX_ERRORS || self.errors.contains_key(&error);
-        let error = if known { error } else { OTHER_ERRORS.to_owned() };
-        *self.errors.entry(error).or_default() += count;
-    }
-
-    /// The error of a job of which more than `limit` failed, with the commonest reasons. Records that found no room in
-    /// the budget did not fail.
-    pub(super) fn excess(&self, limit: f64) -> Option<JobError> {
-        let failed = self.rejects.saturating_sub(self.unaffordable);
-        let seen = self.records + failed;
-        #[expect(clippy::cast_precision_loss, reason = "a job has at most 30,000,000 attempts")]
-        let rate = failed as f64 / seen as f64;
-        if seen < ERROR_RATE_FROM || rate <= limit {
-            return None;
-        }
-        let mut errors: Vec<(&String, &u64)> = self.errors.iter().collect();
-        errors.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let common: Vec<String> =
-            errors.iter().take(COMMON_ERRORS).map(|(error, count)| format!("{count} × {error}")).collect();
-        let detail = format!(
-            "{failed} of {seen} records failed, more than max_error_rate {limit} allows: {}",
-            common.join("; ")
-        );
-        Some(JobError::user("too_many_errors", detail))
-    }
-
-    pub(super) fn add_usage(&mut self, models: &IndexMap<String, ModelUsage>) {
-        for (model, used) in models {
-            let sum = self.models.entry(model.clone()).or_default();
-            sum.calls += used.calls;
-            sum.input_tokens += used.input_tokens;
-            sum.output_tokens += used.output_tokens;
-            sum.cost_usd = sum.cost_usd.saturating_add(used.cost_usd);
-        }
+    /// The index at a place, from 0 to before [`Self::len`].
+    fn index(&self, place: u64) -> u64 {
+        let hole = usize::try_from(place).ok().and_then(|place| self.holes.get(place));
+        hole.copied().unwrap_or(self.next + place.saturating_sub(self.holes.len() as u64))
     }
 }
 
@@ -107,8 +81,7 @@ pub(super) async fn run(
     seed: &PlannedSeed,
 ) -> Result<Outcome, RunError> {
     let shard: ShardSpec = ctx.spec()?;
-    let state =
-        ctx.state::<ShardState>()?.unwrap_or(ShardState { next: shard.first, tally: Tally::default() });
+    let state = ctx.state::<ShardState>()?.unwrap_or_else(|| ShardState::at(shard.first));
     let spec = &pinned.spec;
     let sampler = Sampler::new(pinned.random_seed(), spec.pairing, seed.records, spec.records)
         .ok_or_else(|| JobError::permanent("no_seed_records", "the plan left no seed record"))?;
@@ -116,8 +89,9 @@ pub(super) async fn run(
     let recipe = Arc::new(Recipe { template: compile(&pinned)?, pinned, job, sampler, seeds });
     let mut making = Making {
         ctx,
-        end: shard.first + shard.count,
-        launched: state.next,
+        todo: state.todo(shard.first + shard.count),
+        launched: 0,
+        written: 0,
         writer: Writer::new(ctx.clone(), Arc::clone(&recipe), state, shard),
         recipe,
         in_flight: JoinSet::new(),
@@ -130,16 +104,18 @@ pub(super) async fn run(
     Ok(if exceeded { Outcome::Partial(output) } else { Outcome::Done(output) })
 }
 
-/// The records of a shard that are being made. They finish in any order and are written in the order of their indices.
+/// The records of a shard that are being made. They finish in any order and are written in the order of [`Todo`], whose
+/// places are counted here.
 struct Making<'a> {
     ctx: &'a JobContext,
     recipe: Arc<Recipe>,
-    /// The index after the last one.
-    end: u64,
-    /// The next index to start.
+    todo: Todo,
+    /// The next place to start.
     launched: u64,
+    /// The next place to write.
+    written: u64,
     in_flight: JoinSet<(u64, Result<Finished, RunError>)>,
-    /// What waits for the indices before it.
+    /// What waits for the places before it.
     finished: BTreeMap<u64, Finished>,
     writer: Writer,
 }
@@ -157,12 +133,12 @@ impl Making<'_> {
                 stop = self.ctx.stopped() => return Err(self.give_up(RunError::Stopped(stop)).await),
             };
             let Some(joined) = joined else { break };
-            let (index, outcome) = joined.map_err(|error| {
+            let (place, outcome) = joined.map_err(|error| {
                 JobError::transient("record_panicked", format!("making a record failed: {error}"))
             })?;
             match outcome {
                 Ok(finished) => {
-                    self.finished.insert(index, finished);
+                    self.finished.insert(place, finished);
                     self.write_ready().await?;
                 }
                 Err(RunError::Stopped(Stop::BudgetExceeded)) => exceeded = true,
@@ -170,9 +146,8 @@ impl Making<'_> {
             }
         }
         // what lies behind an index that found no room has been paid for: keep it
-        for (index, finished) in std::mem::take(&mut self.finished) {
-            self.writer.skip_to(index)?;
-            self.writer.add(finished).await?;
+        for (place, finished) in std::mem::take(&mut self.finished) {
+            self.writer.add(self.todo.index(place), finished).await?;
         }
         Ok(exceeded)
     }
@@ -180,20 +155,22 @@ impl Making<'_> {
     /// Starts records up to the concurrency, but not so far ahead of the oldest one that memory would grow.
     fn launch(&mut self) {
         let concurrency = self.recipe.pinned.spec.concurrency as usize;
-        let ahead = self.writer.next() + WINDOW * u64::from(self.recipe.pinned.spec.concurrency);
-        while self.in_flight.len() < concurrency && self.launched < self.end.min(ahead) {
-            let (ctx, recipe, index) = (self.ctx.clone(), Arc::clone(&self.recipe), self.launched);
+        let ahead = self.written + WINDOW * u64::from(self.recipe.pinned.spec.concurrency);
+        while self.in_flight.len() < concurrency && self.launched < self.todo.len().min(ahead) {
+            let (ctx, recipe, place) = (self.ctx.clone(), Arc::clone(&self.recipe), self.launched);
+            let index = self.todo.index(place);
             self.in_flight.spawn(async move {
                 let outcome = record::make(&ctx, &recipe, index).await;
-                (index, outcome)
+                (place, outcome)
             });
             self.launched += 1;
         }
     }
 
     async fn write_ready(&mut self) -> Result<(), RunError> {
-        while let Some(finished) = self.finished.remove(&self.writer.next()) {
-            self.writer.add(finished).await?;
+        while let Some(finished) = self.finished.remove(&self.written) {
+            self.writer.add(self.todo.index(self.written), finished).await?;
+            self.written += 1;
         }
         Ok(())
     }
@@ -215,4 +192,27 @@ fn compile(pinned: &PinnedSpec) -> Result<CompiledTemplate, JobError> {
     };
     let document = TemplateDocument::parse(&pinned.template.text).map_err(broken)?;
     CompiledTemplate::compile(document, &pinned.template.fragments()).map_err(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_found_no_room_is_made_first_when_there_is_more() {
+        let mut state = ShardState::at(10);
+        for index in [10, 11, 13, 16] {
+            state.attempted(index);
+        }
+        assert_eq!((state.next, state.holes.as_slice()), (17, [12, 14, 15].as_slice()));
+        let todo = state.todo(19);
+        let indices: Vec<u64> = (0..todo.len()).map(|place| todo.index(place)).collect();
+        assert_eq!(indices, [12, 14, 15, 17, 18]);
+        // again not all of them, and something behind them
+        for index in [12, 15, 18] {
+            state.attempted(index);
+        }
+        assert_eq!((state.next, state.holes.as_slice()), (19, [14, 17].as_slice()));
+        assert_eq!(state.todo(19).len(), 2);
+    }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use windrow_api_types::worker::Part;
-use windrow_core::{ErrorClass, JobError, Timestamp};
+use windrow_core::{JobError, Timestamp};
 use windrow_engine::{JobContext, RunError};
 
 use super::ShardSpec;
 use super::record::{Finished, Recipe};
-use super::shard::{ShardState, Tally};
-use crate::record::{PartBuilder, Reject, RejectError};
+use super::shard::ShardState;
+use super::tally::{ERROR_RATE_FROM, Tally};
+use crate::record::{PartBuilder, Reject};
 use crate::spec::OnError;
 
 /// A checkpoint is due after so many records …
@@ -24,7 +25,8 @@ pub(super) struct Writer {
     recipe: Arc<Recipe>,
     shard: ShardSpec,
     part: PartBuilder,
-    tally: Tally,
+    /// What the next checkpoint says.
+    state: ShardState,
     /// The calls whose answers stand in the part.
     covered: Vec<String>,
     flushed_at: Timestamp,
@@ -36,74 +38,59 @@ impl Writer {
     pub(super) fn new(ctx: JobContext, recipe: Arc<Recipe>, state: ShardState, shard: ShardSpec) -> Self {
         let flushed_at = ctx.now();
         let part = PartBuilder::new(state.next);
-        Self { ctx, recipe, shard, part, tally: state.tally, covered: Vec::new(), flushed_at, writing: None }
+        Self { ctx, recipe, shard, part, state, covered: Vec::new(), flushed_at, writing: None }
     }
 
-    /// The index that is due.
-    pub(super) fn next(&self) -> u64 {
-        self.part.next_index()
-    }
-
-    /// Adds what became of the index that is due, and writes a part when one is due.
+    /// Adds what became of an index, and writes a part when one is due. Indices come in the order of
+    /// [`ShardState::todo`]; those between that are left out are still to be made.
     ///
     /// # Errors
     /// When the spec says that a failed record, or so many of them, fail the job; what was finished is written before.
-    pub(super) async fn add(&mut self, finished: Finished) -> Result<(), RunError> {
+    pub(super) async fn add(&mut self, index: u64, finished: Finished) -> Result<(), RunError> {
+        if self.part.next_index() != index {
+            self.start_flush().await?;
+            self.part = PartBuilder::new(index);
+        }
+        self.state.attempted(index);
         self.covered.extend(finished.calls);
-        self.tally.add_usage(&finished.usage);
-        match finished.outcome {
+        self.state.tally.add_usage(&finished.usage);
+        let failed = match finished.outcome {
             Ok(record) => {
                 self.part.push_record(&record).map_err(|e| JobError::permanent("bad_record", e))?;
-                self.tally.records += 1;
+                self.state.tally.records += 1;
+                None
             }
             Err(reject) => {
-                self.push_reject(&reject)?;
-                if let Some(error) = self.verdict(&reject) {
-                    self.flush().await?;
-                    return Err(error.into());
-                }
+                self.part.push_reject(&reject).map_err(|e| JobError::permanent("bad_record", e))?;
+                self.state.tally.count_reject(&reject.error);
+                Some(reject)
             }
+        };
+        if let Some(error) = self.verdict(failed.as_ref()) {
+            self.flush().await?;
+            return Err(error.into());
         }
         let late = self.ctx.now().since(self.flushed_at) >= CHECKPOINT_EVERY;
         if self.part.len() >= CHECKPOINT_RECORDS || late {
             self.start_flush().await?;
         }
-        let done = self.next() - self.shard.first;
+        let done = self.state.next - self.shard.first - self.state.holes.len() as u64;
         self.ctx.progress("generating", done, Some(self.shard.count)).await;
         Ok(())
     }
 
-    /// Marks the indices before `index` as not made for want of money.
-    pub(super) fn skip_to(&mut self, index: u64) -> Result<(), RunError> {
-        while self.next() < index {
-            let error = RejectError {
-                code: "budget_exceeded".to_owned(),
-                message: "the budget had no room for its next call".to_owned(),
-                class: ErrorClass::Budget,
-            };
-            let reject = Reject { index: self.next(), step: String::new(), model: None, error, attempts: 0 };
-            self.push_reject(&reject)?;
-            self.tally.unaffordable += 1;
-        }
-        Ok(())
-    }
-
-    fn push_reject(&mut self, reject: &Reject) -> Result<(), RunError> {
-        self.part.push_reject(reject).map_err(|e| JobError::permanent("bad_record", e))?;
-        self.tally.rejects += 1;
-        self.tally.count_error(format!("{}: {}", reject.error.code, reject.error.message), 1);
-        Ok(())
-    }
-
-    /// Whether a failed record ends the job.
-    fn verdict(&self, reject: &Reject) -> Option<JobError> {
+    /// Whether what became of an index ends the job: a failed record, or the first look at the share of them.
+    fn verdict(&self, failed: Option<&Reject>) -> Option<JobError> {
         let spec = &self.recipe.pinned.spec;
-        if spec.on_record_error == OnError::Fail {
-            let detail =
-                format!("record {} failed in step {}: {}", reject.index, reject.step, reject.error.message);
-            return Some(JobError::user("record_failed", detail));
+        match failed {
+            Some(reject) if spec.on_record_error == OnError::Fail => {
+                let (index, step, why) = (reject.index, &reject.step, &reject.error.message);
+                let detail = format!("record {index} failed in step {step}: {why}");
+                Some(JobError::user("record_failed", detail))
+            }
+            None if self.state.tally.attempted() != ERROR_RATE_FROM => None,
+            _ => self.state.tally.excess(spec.max_error_rate),
         }
-        self.tally.excess(spec.max_error_rate)
     }
 
     /// Begins to write the part in hand, once the one before is written.
@@ -111,7 +98,7 @@ impl Writer {
         self.finish_writing().await?;
         self.flushed_at = self.ctx.now();
         let Some(part) = self.part.finish() else { return Ok(()) };
-        let state = ShardState { next: part.header.last + 1, tally: self.tally.clone() };
+        let state = self.state.clone();
         let (ctx, covered) = (self.ctx.clone(), std::mem::take(&mut self.covered));
         self.writing = Some(tokio::spawn(async move { write(&ctx, part, state, covered).await }));
         Ok(())
@@ -133,7 +120,7 @@ impl Writer {
     /// Writes the rest, and gives the sums.
     pub(super) async fn close(mut self) -> Result<Tally, RunError> {
         self.flush().await?;
-        Ok(self.tally)
+        Ok(self.state.tally)
     }
 }
 

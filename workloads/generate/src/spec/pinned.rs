@@ -91,11 +91,7 @@ pub fn pin(
             errors.push(FieldError::new(format!("/overrides/steps/{id}"), message));
         }
     }
-    if let PartitionBy::Field(field) = &spec.partition_by
-        && !document.output_fields().contains(&field.as_str())
-    {
-        let message =
-            format!("{field} is no field of the output; there are {}", document.output_fields().join(", "));
+    if let Some(message) = unfit_partition(&spec.partition_by, document) {
         errors.push(FieldError::new("/partition_by", message));
     }
     let mut steps = IndexMap::new();
@@ -128,6 +124,27 @@ pub fn pin(
     spec.template.version = Some(template.version);
     spec.random_seed.get_or_insert(random_seed);
     Ok(PinnedSpec { spec, template, steps })
+}
+
+/// What makes a partition impossible or useless, as far as the template tells. What only the records tell never fails
+/// the job: see [`crate::export::FALLBACK`].
+fn unfit_partition(by: &PartitionBy, document: &TemplateDocument) -> Option<String> {
+    let fields = document.output_fields();
+    match by {
+        PartitionBy::None => None,
+        PartitionBy::Date if fields.contains(&"date") => {
+            let why = "the output has a field named date, which the folders' names would stand for; partition by another field, or name it otherwise";
+            Some(why.to_owned())
+        }
+        PartitionBy::Date => None,
+        PartitionBy::Field(field) if !fields.contains(&field.as_str()) => {
+            Some(format!("{field} is no field of the output; there are {}", fields.join(", ")))
+        }
+        PartitionBy::Field(field) if document.is_composite(field) => {
+            Some(format!("{field} is a list or an object, which can't name a folder; choose another field"))
+        }
+        PartitionBy::Field(_) => by.check().err(),
+    }
 }
 
 #[cfg(test)]
@@ -206,5 +223,29 @@ mod tests {
         let pointers: Vec<&str> = errors.iter().map(|e| e.pointer.as_str()).collect();
         assert_eq!(pointers, ["/overrides/steps/c", "/partition_by", "/overrides/model", "/overrides/model"]);
         assert!(errors[0].message.contains("a, b"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_partition_that_can_t_be_is_refused_as_far_as_the_template_tells() {
+        let long = "ü".repeat(61);
+        let text = format!(
+            "template:\n  name: t\n  steps:\n    - {{id: a, model: free, prompt: p, output: json, schema: {{type: array}}}}\n  \
+             output: {{date: x, kind: '{{{{ steps.a.output[0] }}}}', list: [1], {long}: y}}\n"
+        );
+        let shaped = TemplateDocument::parse(&text).unwrap();
+        let plain = "template:\n  name: t\n  steps:\n    - {id: a, model: free, prompt: p, output: json, schema: {type: array}}\n";
+        let plain = TemplateDocument::parse(plain).unwrap();
+        for (document, by, said) in [
+            (&shaped, "date", "a field named date"),
+            (&shaped, "list", "a list or an object"),
+            (&shaped, long.as_str(), "122 bytes"),
+            (&shaped, "kind", ""),
+            (&plain, "a", "a list or an object"),
+            (&plain, "date", ""),
+        ] {
+            let why = unfit_partition(&by.parse().unwrap(), document);
+            assert_eq!(why.is_none(), said.is_empty(), "{by}: {why:?}");
+            assert!(why.unwrap_or_default().contains(said), "{by}");
+        }
     }
 }

@@ -62,7 +62,8 @@ pub fn json_schema() -> Value {
             "overrides": overrides(),
             "partition_by": {
                 "type": "string", "minLength": 1, "default": "none",
-                "description": "none, date (of the record's creation), or a field of the output."
+                "description": "none, date (of the record's creation), or a field of the output. A record whose value is a list, an \
+                                object, too long for a folder's name, or beyond 500 others stands in FIELD=__OTHER__."
             },
             "dedup": {"enum": ["none", "exact", "near"], "default": "none"}
         }

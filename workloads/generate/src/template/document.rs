@@ -8,6 +8,7 @@ use serde_json::Value;
 use windrow_core::FieldError;
 
 use super::parse;
+use crate::export::Shape;
 use crate::record::RESERVED_FIELDS;
 use crate::seed::FieldPath;
 use crate::spec::is_name;
@@ -108,6 +109,17 @@ impl TemplateDocument {
         match &self.output {
             Some(output) => output.keys().map(String::as_str).collect(),
             None => self.steps.iter().map(|step| step.id.as_str()).collect(),
+        }
+    }
+
+    /// Whether the template itself says that a field of the output is a list or an object.
+    pub fn is_composite(&self, field: &str) -> bool {
+        match &self.output {
+            Some(output) => output.get(field).is_some_and(|value| value.is_array() || value.is_object()),
+            None => self.steps.iter().find(|step| step.id == field).is_some_and(|step| {
+                let shape = step.schema.as_ref().map(Shape::from_json_schema);
+                matches!(shape, Some(Shape::List(_) | Shape::Object(_)))
+            }),
         }
     }
 

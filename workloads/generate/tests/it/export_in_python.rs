@@ -8,10 +8,10 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 use windrow_core::{JobId, PicoUsd, Timestamp};
 use windrow_generate::export::{
-    Columns, DATASET_CARD, Directory, Exported, Exporter, Format, Manifest, ModelUsage, Options, README,
-    TemplateRef, dataset_card, write_document,
+    Columns, Directory, Exporter, Folders, Format, Manifest, ModelUsage, Options, TemplateRef,
+    write_documents,
 };
-use windrow_generate::record::{Record, StepMeta, record_id};
+use windrow_generate::record::{RawRecord, Record, StepMeta, record_id};
 
 const RECORDS: u64 = 2_500;
 
@@ -31,6 +31,7 @@ fn record(index: u64) -> Record {
         "tags": (0..index % 4).map(|n| format!("t{n}")).collect::<Vec<_>>(),
         "author": {"name": format!("N{index}"), "born": 1900 + index % 100},
         "language": languages[usize::try_from(index % 3).unwrap()],
+        "topic": if index.is_multiple_of(7) { json!(["a", "list"]) } else { json!("tea") },
     });
     let Value::Object(output) = output else { unreachable!("it is an object") };
     let usage = StepMeta {
@@ -60,9 +61,16 @@ fn columns(records: u64) -> Columns {
     columns
 }
 
-fn export(folder: &Path, records: u64, partition: &str) -> Exported {
+/// As a job writes it, down to the names of the files.
+fn export(folder: &Path, records: u64, partition: &str) {
     let mut options = Options::new(Format::ALL, columns(records));
     options.partition = partition.parse().unwrap();
+    let mut folders = Folders::default();
+    for index in 0..records {
+        let line = serde_json::to_string(&record(index)).unwrap();
+        folders.observe(&options.partition, &RawRecord::parse(&line).unwrap()).unwrap();
+    }
+    options.folders = folders.clone();
     let mut exporter = Exporter::start(Box::new(Directory::new(folder)), options).unwrap();
     for index in 0..records {
         exporter.push_line(&serde_json::to_string(&record(index)).unwrap()).unwrap();
@@ -70,14 +78,10 @@ fn export(folder: &Path, records: u64, partition: &str) -> Exported {
     let (mut sink, exported) = exporter.finish().unwrap();
     let template = TemplateRef { id: "qa".to_owned(), version: 1, name: "Q&A".to_owned() };
     let models = IndexMap::from([("stub".to_owned(), ModelUsage::default())]);
-    let mut manifest =
-        Manifest::new((job(), Timestamp::default()), template, 7, records, models, exported.clone());
+    let mut manifest = Manifest::new((job(), Timestamp::default()), template, 7, records, models, exported);
     manifest.partition_by = partition.parse().unwrap();
-    manifest.write(&mut *sink).unwrap();
-    let card = dataset_card(&manifest, &columns(records));
-    write_document(&mut *sink, DATASET_CARD, &card).unwrap();
-    write_document(&mut *sink, README, &card).unwrap();
-    exported
+    manifest.partition_fallback = folders.fallback().clone();
+    write_documents(&mut *sink, &manifest, &columns(records)).unwrap();
 }
 
 #[test]
@@ -86,6 +90,7 @@ fn pandas_pyarrow_and_duckdb_open_all_files() {
     export(&folder.path().join("none"), RECORDS, "none");
     export(&folder.path().join("date"), RECORDS, "date");
     export(&folder.path().join("language"), RECORDS, "language");
+    export(&folder.path().join("topic"), RECORDS, "topic");
     export(&folder.path().join("empty"), 0, "none");
 
     let python = std::env::var_os("WINDROW_TEST_PYTHON").unwrap_or_else(|| "python3".into());

@@ -177,6 +177,8 @@ impl Installation {
             if now.status.is_final() {
                 return now;
             }
+            // what the server's keeper does all the time
+            self.test.app.parts.store.stop_children().await.unwrap();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -191,6 +193,7 @@ impl Installation {
         let id = serde_json::from_value(group["latest"]["id"].clone()).unwrap();
         let signed = self.test.app.download_artifact(&actor, id).await.unwrap();
         let path = &signed.url[signed.url.find("/blobs/").unwrap()..];
+        assert_eq!(path.matches("/run-").count(), 1, "a run's own folder, once: {path}");
         self.get(path).await.expect(200).body
     }
 

@@ -94,8 +94,42 @@ on_both! {
         let job = it.finish(job.id).await;
         assert_status(&job, JobStatus::Failed);
         let error = job.error.unwrap();
-        assert_eq!(error.code, "too_many_errors");
+        assert!(error.message.contains("too_many_errors"), "{}", error.message);
         assert!(error.message.contains("refused: odd"), "{}", error.message);
+        it.test.finish().await;
+    }
+
+    async fn small_shards_judge_each_other_and_stop_what_is_unclaimed(db) {
+        let stub = Stub::new(|request| {
+            let n: u64 = prompt(request)["number ".len()..].parse().unwrap();
+            if n.is_multiple_of(2) { Ok("fine".to_owned()) } else { Err(ModelError::permanent("refused", "odd")) }
+        });
+        let (it, template, seed) = with_stub(db, &stub).await;
+        let mut spec = spec(&template, &seed, 600);
+        spec["shard_size"] = json!(10);
+        let job = it.submit(spec, Some("1")).await;
+        let job = it.finish(job.id).await;
+        assert_status(&job, JobStatus::Failed);
+        let message = job.error.unwrap().message;
+        assert!(message.contains("too_many_errors: ") && message.contains(" × refused: odd"), "{message}");
+        // 50 records tell enough; what the worker had in flight by then is done, and the rest is never asked for
+        assert!((50..400).contains(&stub.calls()), "{} calls", stub.calls());
+        it.test.finish().await;
+    }
+
+    async fn an_early_burst_of_failures_is_judged_at_the_fiftieth_record(db) {
+        let stub = Stub::new(|request| {
+            let n: u64 = prompt(request)["number ".len()..].parse().unwrap();
+            if n >= 15 { Ok("fine".to_owned()) } else { Err(ModelError::permanent("refused", "early")) }
+        });
+        let (it, template, seed) = with_stub(db, &stub).await;
+        let mut spec = spec(&template, &seed, 100);
+        spec["shard_size"] = json!(100);
+        let job = it.submit(spec, Some("1")).await;
+        let job = it.finish(job.id).await;
+        assert_status(&job, JobStatus::Failed);
+        let message = job.error.unwrap().message;
+        assert!(message.contains("15 of 50 records failed"), "{message}");
         it.test.finish().await;
     }
 
@@ -178,6 +212,28 @@ on_both! {
         let folders = ["jsonl/a=green/part-00000.jsonl", "jsonl/a=red/part-00000.jsonl"];
         assert!(folders.iter().all(|folder| kinds.contains(folder)), "{kinds:?}");
         assert_eq!(lines(&it.artifact(job.id, folders[0]).await).len(), 15);
+        it.test.finish().await;
+    }
+
+    async fn no_value_of_a_partition_fails_a_paid_job(db) {
+        // what paths, keys and file systems take for their own; then a text that is no folder's name at all
+        let values = ["a b/ü:%", "..", "", "x\\y\u{1}"];
+        let stub = Stub::new(move |request| {
+            let n: usize = prompt(request)["number ".len()..].parse().unwrap();
+            Ok(values.get(n % 5).map_or_else(|| "long".repeat(100), |value| format!("{value}.")))
+        });
+        let (it, template, seed) = with_stub(db, &stub).await;
+        let mut spec = spec(&template, &seed, 30);
+        (spec["partition_by"], spec["formats"]) = (json!("a"), json!(["jsonl", "parquet"]));
+        let job = it.submit(spec, Some("1")).await;
+        let job = it.finish(job.id).await;
+        assert_status(&job, JobStatus::Completed);
+        assert_eq!(job.result.unwrap()["partition_fallback"], json!({"too_long": 6}));
+        let other = it.artifact(job.id, "jsonl/a=__OTHER__/part-00000.jsonl").await;
+        assert_eq!(lines(&other).len(), 6);
+        assert_eq!(lines(&it.artifact(job.id, "jsonl/a=a b%2Fü%3A%25./part-00000.jsonl").await).len(), 6);
+        let card = it.artifact(job.id, "readme").await;
+        assert!(card.starts_with(b"---\n") && card == it.artifact(job.id, "card").await);
         it.test.finish().await;
     }
 

@@ -1,6 +1,6 @@
 """Opens exports with pandas, pyarrow and DuckDB, without options, and compares them with what was written.
 
-Usage: open_exports.py FOLDER RECORDS, where FOLDER holds the exports `none`, `date`, `language` and `empty`.
+Usage: open_exports.py FOLDER RECORDS, where FOLDER holds the exports `none`, `date`, `language`, `topic` and `empty`.
 """
 
 import datetime
@@ -24,7 +24,7 @@ RECORDS = int(sys.argv[2])
 LANGUAGES = ["en", "de", "a/b=c d"]
 COLUMNS = [
     "id", "job_id", "index", "created_at", "seed_data_id",
-    "question", "score", "count", "even", "maybe", "tags", "author", "language", "meta",
+    "question", "score", "count", "even", "maybe", "tags", "author", "language", "topic", "meta",
 ]
 
 
@@ -113,6 +113,20 @@ def partitioned(name, keys):
         check_rows(rows, typed)
 
 
+def shared_folder():
+    """Records whose topic is a list have no folder of their own; their topic is in a column beside."""
+    folder = FOLDER / "topic"
+    partitioned("topic", 2)
+    assert {path.name for path in (folder / "parquet").iterdir()} == {"topic=tea", "topic=__OTHER__"}
+    for row in [
+        *records(pandas.read_parquet(folder / "parquet")),
+        *duck(f"SELECT * FROM '{folder}/parquet/**/*.parquet'"),
+    ]:
+        listed = row["index"] % 7 == 0
+        assert row["topic"] == ("__OTHER__" if listed else "tea"), row
+        assert json.loads(row["topic_value"]) == (["a", "list"] if listed else "tea"), row
+
+
 def empty():
     folder = FOLDER / "empty"
     table = pyarrow.parquet.read_table(folder / "data.parquet")
@@ -125,7 +139,7 @@ def empty():
 
 
 def manifests():
-    for name in ["none", "date", "language", "empty"]:
+    for name in ["none", "date", "language", "topic", "empty"]:
         folder = FOLDER / name
         manifest = json.loads((folder / "manifest.json").read_text())
         assert manifest["files"], manifest
@@ -142,16 +156,18 @@ def hugging_face():
     except ImportError:
         return
     datasets.disable_progress_bars()
-    for name in ["none", "date", "language"]:
+    # a field in the folders' names and a column of several types leave CSV only
+    for name, typed in [("none", True), ("date", True), ("language", False), ("topic", True)]:
         cache = str(FOLDER / "cache" / name)
         loaded = datasets.load_dataset(str(FOLDER / name), cache_dir=cache)["train"]
         rows = sorted(loaded, key=lambda row: row["index"])
-        check_rows(rows, typed=True)
+        check_rows(rows, typed)
 
 
 whole()
 partitioned("date", 25)
 partitioned("language", 3)
+shared_folder()
 empty()
 manifests()
 hugging_face()

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::export::partition::escape;
+use crate::record::RawRecord;
 
 fn partitioned(
     records: &[Record],
@@ -11,8 +12,18 @@ fn partitioned(
 ) -> Result<(Memory, Exported), ExportError> {
     let mut options = Options::new(formats, columns(records));
     options.partition = by.parse().unwrap();
+    options.folders = folders(records, &options.partition);
     options.max_open_files = max_open;
     export(records, options)
+}
+
+pub(super) fn folders(records: &[Record], by: &PartitionBy) -> Folders {
+    let mut folders = Folders::default();
+    for record in records {
+        let line = serde_json::to_string(record).unwrap();
+        folders.observe(by, &RawRecord::parse(&line).unwrap()).unwrap();
+    }
+    folders
 }
 
 #[test]
@@ -69,35 +80,55 @@ fn few_files_are_open_at_once_and_no_row_is_lost() {
         assert!(memory.most_open() <= 4, "{} were open", memory.most_open());
         assert_eq!(exported.records, 1_000);
         assert_eq!(exported.files.iter().map(|file| file.rows).sum::<u64>(), 1_000);
-        assert!(exported.files.len() > 10, "some folders have a second file");
+        assert_eq!(exported.files.len(), 10, "a folder's file is gone on with");
         assert_eq!(memory.files().len(), exported.files.len());
     }
 }
 
 #[test]
-fn a_field_that_can_t_name_folders_is_refused() {
-    let records = [
-        record(0, json!({"list": [1], "object": {"a": 1}, "mixed": 1, "date": "x", "text": "x".repeat(300)})),
-        record(1, json!({"mixed": "1"})),
-    ];
-    for (field, reason) in [
-        ("list", "lists or objects"),
-        ("object", "lists or objects"),
-        ("mixed", "several types"),
-        ("absent", "only: list, object, mixed, date, text"),
-        ("date", "a field of that name already"),
-        ("text", "folder name of 305 bytes"),
-    ] {
+fn what_the_template_would_have_told_is_refused() {
+    let records = [record(0, json!({"list": [1], "date": "x"}))];
+    for (field, reason) in [("absent", "only: list, date"), ("date", "a field of that name already")] {
         let error = partitioned(&records, &[Format::Jsonl], field, 64).err().expect("an error").to_string();
         assert!(error.contains(reason), "{error}");
     }
 }
 
 #[test]
-fn more_files_than_anyone_can_open_are_refused() {
-    let records: Vec<Record> = (0..10_001).map(|index| record(index, json!({"n": index}))).collect();
-    let error = partitioned(&records, &[Format::Jsonl], "n", 4).err().expect("an error");
-    assert!(matches!(error, ExportError::TooManyFiles { .. }), "{error}");
+fn values_that_can_t_name_a_folder_share_one() {
+    let values = [json!("en"), json!(["en"]), json!({"a": 1}), json!("x".repeat(300)), json!(7), json!(null)];
+    let records: Vec<Record> =
+        (0..).zip(&values).map(|(i, value)| record(i, json!({"v": value, "v_value": 1}))).collect();
+    let by = PartitionBy::Field("v".to_owned());
+    let counts = BTreeMap::from([(FallbackReason::ListOrObject, 2), (FallbackReason::TooLong, 1)]);
+    assert_eq!(*folders(&records, &by).fallback(), counts);
+    let (memory, exported) = partitioned(&records, &Format::ALL, "v", 64).unwrap();
+    assert_eq!(exported.records, 6);
+    let other = memory.text("jsonl/v=__OTHER__/part-00000.jsonl");
+    let found: Vec<Value> =
+        other.lines().map(|line| serde_json::from_str::<Record>(line).unwrap().output["v"].clone()).collect();
+    assert_eq!(found, values[1..4]);
+    // the folder doesn't tell the value, so Parquet keeps it, by a name that nothing else has
+    let parquet = read_back::column(&memory.files()["parquet/v=__OTHER__/part-00000.parquet"], "v_value_");
+    assert_eq!(parquet, values[1..4].iter().map(Value::to_string).collect::<Vec<_>>());
+    let mut manifest = manifest(exported);
+    (manifest.partition_by, manifest.partition_fallback) = (by, counts);
+    let card = dataset_card(&manifest, &columns(&records));
+    let said = "3 records stand in the folder `v=__OTHER__` because their value can't name one (2 list_or_object, 1 too_long). \
+                In Parquet, every record's value is in the column `v_value_`.";
+    assert!(card.contains(said), "{card}");
+}
+
+#[test]
+fn past_so_many_values_the_rest_share_a_folder() {
+    let most = u64::try_from(MAX_FOLDERS).unwrap();
+    let records: Vec<Record> =
+        (0..most + 40).map(|index| record(index, json!({"n": index % (most + 20)}))).collect();
+    let (memory, exported) = partitioned(&records, &[Format::Jsonl], "n", 4).unwrap();
+    assert_eq!((exported.records, exported.files.len()), (most + 40, MAX_FOLDERS + 1));
+    // 20 values came too late; those that came again after them still go to their own folders
+    assert_eq!(memory.text("jsonl/n=__OTHER__/part-00000.jsonl").lines().count(), 20);
+    assert_eq!(memory.text("jsonl/n=7/part-00000.jsonl").lines().count(), 2);
 }
 
 fn manifest(exported: Exported) -> Manifest {
@@ -129,6 +160,23 @@ fn a_manifest_tells_all_and_reads_back() {
 #[test]
 fn a_card_points_datasets_at_one_format() {
     let records: Vec<Record> = (0..3).map(|index| record(index, json!({"n": index, "lang": "en"}))).collect();
+    let mixed: Vec<Record> = (0..3)
+        .map(|n| record(n, json!({"lang": "en", "n": [{"a": if n == 0 { json!(1) } else { json!("b") }}]})))
+        .collect();
+    let listed = [record(0, json!({"lang": ["en"]})), record(1, json!({"lang": "de"}))];
+    for (records, by, path) in [
+        // JSON readers want one type a column
+        (&mixed[..], "lang", "csv/**/*.csv"),
+        // here the folders' names don't tell all, and Parquet does
+        (&listed[..], "lang", "parquet/**/*.parquet"),
+    ] {
+        let (_, exported) = partitioned(records, &Format::ALL, by, 64).unwrap();
+        let mut manifest = manifest(exported);
+        manifest.partition_by = by.parse().unwrap();
+        manifest.partition_fallback = folders(records, &manifest.partition_by).fallback().clone();
+        let card = dataset_card(&manifest, &columns(records));
+        assert!(card.contains(&format!("    path: \"{path}\"\n---\n")), "{card}");
+    }
     for (formats, by, path) in [
         (&Format::ALL[..], "none", "data.parquet"),
         (&[Format::Csv, Format::Jsonl], "none", "data.jsonl"),

@@ -26,6 +26,7 @@ struct MemoryFile {
     memory: Memory,
     path: String,
     bytes: Vec<u8>,
+    parked: bool,
 }
 
 impl Memory {
@@ -37,7 +38,13 @@ impl Memory {
         String::from_utf8(self.files()[path].clone()).unwrap()
     }
 
-    /// The most files that were open at once.
+    fn count_open(&self) {
+        let mut open = self.open.lock().unwrap();
+        open.0 += 1;
+        open.1 = open.1.max(open.0);
+    }
+
+    /// The most files that were open at once, those that were parked not counted.
     pub(super) fn most_open(&self) -> usize {
         self.open.lock().unwrap().1
     }
@@ -45,15 +52,21 @@ impl Memory {
 
 impl Sink for Memory {
     fn create(&mut self, path: &str) -> io::Result<Box<dyn SinkFile>> {
-        let mut open = self.open.lock().unwrap();
-        open.0 += 1;
-        open.1 = open.1.max(open.0);
-        Ok(Box::new(MemoryFile { memory: self.clone(), path: path.to_owned(), bytes: Vec::new() }))
+        self.count_open();
+        Ok(Box::new(MemoryFile {
+            memory: self.clone(),
+            path: path.to_owned(),
+            bytes: Vec::new(),
+            parked: false,
+        }))
     }
 }
 
 impl Write for MemoryFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if std::mem::take(&mut self.parked) {
+            self.memory.count_open();
+        }
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }
@@ -64,8 +77,18 @@ impl Write for MemoryFile {
 }
 
 impl SinkFile for MemoryFile {
+    fn park(&mut self) -> io::Result<()> {
+        // a file that buffers what it is given may be parked again before it was written to
+        if !std::mem::replace(&mut self.parked, true) {
+            self.memory.open.lock().unwrap().0 -= 1;
+        }
+        Ok(())
+    }
+
     fn close(self: Box<Self>) -> io::Result<()> {
-        self.memory.open.lock().unwrap().0 -= 1;
+        if !self.parked {
+            self.memory.open.lock().unwrap().0 -= 1;
+        }
         let earlier = self.memory.files.lock().unwrap().insert(self.path.clone(), self.bytes);
         assert!(earlier.is_none(), "{} was written twice", self.path);
         Ok(())

@@ -49,6 +49,11 @@ fn cell(array: &dyn Array, row: usize) -> Value {
     }
 }
 
+/// A column of texts.
+pub(super) fn column(bytes: &[u8], name: &str) -> Vec<String> {
+    rows(bytes).iter().map(|row| row[name].as_str().expect("a text").to_owned()).collect()
+}
+
 fn rows(bytes: &[u8]) -> Vec<Map<String, Value>> {
     let mut rows = Vec::new();
     for batch in read(bytes) {
@@ -185,6 +190,7 @@ fn the_field_that_names_the_folders_is_left_out_of_parquet_only() {
     let records = [record(0, json!({"lang": "en", "n": 1})), record(1, json!({"lang": "de", "n": 2}))];
     let mut options = Options::new(Format::ALL, columns(&records));
     options.partition = "lang".parse().unwrap();
+    options.folders = layouts::folders(&records, &options.partition);
     let (memory, _) = export(&records, options).unwrap();
     let rows = rows(&memory.files()["parquet/lang=de/part-00000.parquet"]);
     assert_eq!((rows.len(), &rows[0]["n"], rows[0].get("lang")), (1, &json!(2), None));

@@ -1,0 +1,91 @@
+//! What the records of a shard, or of all of a job's shards, came to.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use windrow_core::JobError;
+
+use crate::export::ModelUsage;
+use crate::record::RejectError;
+
+/// The share of failed records is looked at from this many on.
+pub(crate) const ERROR_RATE_FROM: u64 = 50;
+/// How many different errors a failed job lists, and how many a shard tells apart.
+const COMMON_ERRORS: usize = 5;
+const MAX_ERRORS: usize = 50;
+const OTHER_ERRORS: &str = "other errors";
+
+/// What was made so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    pub(crate) records: u64,
+    pub(crate) rejects: u64,
+    /// Rejects by what went wrong: the error's code and message.
+    pub(crate) errors: BTreeMap<String, u64>,
+    /// What all calls used, by model.
+    pub(crate) models: IndexMap<String, ModelUsage>,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.rejects += other.rejects;
+        self.add_usage(&other.models);
+        for (error, count) in &other.errors {
+            self.count_error(error.clone(), *count);
+        }
+    }
+
+    /// Errors are counted by their text, and texts can differ for ever: past so many the rest is counted together.
+    pub(crate) fn count_error(&mut self, error: String, count: u64) {
+        let known = self.errors.len() < MAX_ERRORS || self.errors.contains_key(&error);
+        let error = if known { error } else { OTHER_ERRORS.to_owned() };
+        *self.errors.entry(error).or_default() += count;
+    }
+
+    pub(crate) fn count_reject(&mut self, error: &RejectError) {
+        self.rejects += 1;
+        self.count_error(format!("{}: {}", error.code, error.message), 1);
+    }
+
+    /// How many indices were attempted.
+    pub(crate) fn attempted(&self) -> u64 {
+        self.records + self.rejects
+    }
+
+    /// Whether so many were attempted, and more than `limit` of them failed.
+    pub(crate) fn is_over(&self, limit: f64) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "a job has at most 30,000,000 attempts")]
+        let rate = self.rejects as f64 / self.attempted() as f64;
+        self.attempted() >= ERROR_RATE_FROM && rate > limit
+    }
+
+    /// The error of a job of which more than `limit` failed, with the commonest reasons.
+    pub(crate) fn excess(&self, limit: f64) -> Option<JobError> {
+        if !self.is_over(limit) {
+            return None;
+        }
+        let mut errors: Vec<(&String, &u64)> = self.errors.iter().collect();
+        errors.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let common: Vec<String> =
+            errors.iter().take(COMMON_ERRORS).map(|(error, count)| format!("{count} × {error}")).collect();
+        let detail = format!(
+            "{} of {} records failed, more than max_error_rate {limit} allows: {}",
+            self.rejects,
+            self.attempted(),
+            common.join("; ")
+        );
+        Some(JobError::user("too_many_errors", detail))
+    }
+
+    pub(crate) fn add_usage(&mut self, models: &IndexMap<String, ModelUsage>) {
+        for (model, used) in models {
+            let sum = self.models.entry(model.clone()).or_default();
+            sum.calls += used.calls;
+            sum.input_tokens += used.input_tokens;
+            sum.output_tokens += used.output_tokens;
+            sum.cost_usd = sum.cost_usd.saturating_add(used.cost_usd);
+        }
+    }
+}
