@@ -75,6 +75,7 @@ pub async fn submit(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<Vec
         Dialect::Postgres => insert_postgres(tx, batch, now).await?,
         Dialect::Sqlite => insert_sqlite(tx, batch, now).await?,
     };
+    insert_budgets(tx, batch, &created, now).await?;
     let later = batch.iter().any(|job| job.run_at > now);
     tx.note(Notes { work: !created.is_empty(), later, ..Notes::default() });
     let created: HashMap<JobId, JobSeq> = created.into_iter().map(|row| (row.id, row.seq)).collect();
@@ -157,29 +158,23 @@ async fn existing(
 const INSERT_POSTGRES: &str = "
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-                         $8::uuid[], $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::boolean[],
-                         $15::bigint[], $16::uuid[])
+                         $8::uuid[], $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::boolean[])
         AS i(id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key, request_hash,
-             request_id, trace_id, webhook_url, needs_approval, cap, budget_parent)
+             request_id, trace_id, webhook_url, needs_approval)
 ), made AS (
     INSERT INTO jobs (id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key,
                       request_hash, request_id, trace_id, webhook_url, needs_approval, created_at)
     SELECT id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key,
-           request_hash, request_id, trace_id, webhook_url, needs_approval, $17
+           request_hash, request_id, trace_id, webhook_url, needs_approval, $15
     FROM input
     ON CONFLICT DO NOTHING
     RETURNING seq, id, owner_id, workload, priority, run_at, needs_approval, budget_id
 ), queued AS (
     INSERT INTO ready (priority, workload, owner_id, run_at, job_seq, run, attempts, lost)
-    SELECT priority, workload, owner_id, run_at, seq, 1, 0, 0 FROM made WHERE NOT needs_approval AND run_at <= $17
+    SELECT priority, workload, owner_id, run_at, seq, 1, 0, 0 FROM made WHERE NOT needs_approval AND run_at <= $15
 ), later AS (
     INSERT INTO scheduled (run_at, job_seq, priority, workload, owner_id, run, attempts, lost)
-    SELECT run_at, seq, priority, workload, owner_id, 1, 0, 0 FROM made WHERE NOT needs_approval AND run_at > $17
-), money AS (
-    INSERT INTO budgets (id, parent_id, cap, created_at)
-    SELECT m.budget_id, i.budget_parent, i.cap, $17 FROM made m JOIN input i ON i.id = m.id
-    WHERE m.budget_id IS NOT NULL
-    ON CONFLICT DO NOTHING
+    SELECT run_at, seq, priority, workload, owner_id, 1, 0, 0 FROM made WHERE NOT needs_approval AND run_at > $15
 )
 SELECT seq, id FROM made";
 
@@ -204,8 +199,6 @@ async fn insert_postgres(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Resul
         .bind(all(batch, |job| job.trace_id.clone()))
         .bind(all(batch, |job| job.webhook_url.clone()))
         .bind(all(batch, |job| job.needs_approval))
-        .bind(all(batch, |job| job.budget.map(|budget| budget.cap.as_pico())))
-        .bind(all(batch, |job| job.budget.and_then(|budget| budget.parent).map(|id| id.0)))
         .bind(now.as_micros())
         .fetch_all(conn)
         .await
@@ -264,7 +257,6 @@ async fn insert_sqlite(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<
              WHERE seq >= $1 AND NOT needs_approval AND run_at > $2";
         execute!(tx, sql, first, now)?;
     }
-    insert_budgets(tx, batch, &created, now).await?;
     Ok(created)
 }
 
@@ -290,7 +282,7 @@ async fn insert_budgets(
         })
         .collect();
     if !rows.is_empty() {
-        execute!(tx, BUDGETS.of(Dialect::Sqlite), json_rows(&rows), now)?;
+        execute!(tx, BUDGETS.of(tx.dialect()), json_rows(&rows), now)?;
     }
     Ok(())
 }

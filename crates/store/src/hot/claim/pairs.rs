@@ -45,28 +45,30 @@ pub(super) enum Segment {
     },
 }
 
-/// From pair to pair, gap by gap: each step is one descent of the index. The walk is in order and stops when enough are
-/// found, so that a round never skips pairs. Disabled owners are passed over.
+/// From pair to pair, gap by gap: each step is one descent of the index, which finds the next owner of the gap or, with
+/// none, leads to the next gap. The walk is in order and stops when enough are found, so that a round never skips pairs.
+/// Disabled owners are passed over.
 const WALK_POSTGRES: &str = "
-WITH RECURSIVE gap AS MATERIALIZED (
-    SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS g(workload, low, high, place)
-), walk(place, workload, owner_id) AS (
-    (SELECT g.place, g.workload, n.owner_id FROM gap g CROSS JOIN LATERAL (
-         SELECT r.owner_id FROM ready r
-         WHERE r.priority = $1 AND r.workload = g.workload AND r.owner_id > g.low AND r.owner_id < g.high
-         ORDER BY r.owner_id LIMIT 1) n
-     ORDER BY g.place LIMIT 1)
+WITH RECURSIVE walk(place, owner_id) AS (
+    SELECT CAST(1 AS bigint), (
+        SELECT r.owner_id FROM ready r
+        WHERE r.priority = $1 AND r.workload = ($2::text[])[1] AND r.owner_id > ($3::bigint[])[1]
+          AND r.owner_id < ($4::bigint[])[1]
+        ORDER BY r.owner_id LIMIT 1)
     UNION ALL
-    SELECT next.place, next.workload, next.owner_id FROM walk w CROSS JOIN LATERAL (
-        SELECT g.place, g.workload, n.owner_id FROM gap g CROSS JOIN LATERAL (
-            SELECT r.owner_id FROM ready r
-            WHERE r.priority = $1 AND r.workload = g.workload
-              AND r.owner_id > CASE WHEN g.place = w.place THEN w.owner_id ELSE g.low END AND r.owner_id < g.high
-            ORDER BY r.owner_id LIMIT 1) n
-        WHERE g.place >= w.place ORDER BY g.place LIMIT 1) next
+    SELECT s.place, (
+        SELECT r.owner_id FROM ready r
+        WHERE r.priority = $1 AND r.workload = ($2::text[])[s.place] AND r.owner_id > s.low
+          AND r.owner_id < ($4::bigint[])[s.place]
+        ORDER BY r.owner_id LIMIT 1)
+    FROM walk w CROSS JOIN LATERAL (
+        SELECT CASE WHEN w.owner_id IS NULL THEN w.place + 1 ELSE w.place END AS place,
+               coalesce(w.owner_id, ($3::bigint[])[w.place + 1]) AS low) s
+    WHERE s.place <= cardinality($2)
 )
 SELECT w.place, w.owner_id FROM walk w
-WHERE NOT EXISTS (SELECT 1 FROM disabled_owners d WHERE d.owner_id = w.owner_id)
+WHERE w.owner_id IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM disabled_owners d WHERE d.owner_id = w.owner_id)
 LIMIT $5";
 
 /// The same within one gap.

@@ -46,11 +46,14 @@ static PICK_SQLITE: Sql = Sql::new(|dialect| {
         )
     };
     format!(
-        "SELECT r.job_seq, r.run, r.owner_id, r.workload, r.run_at, r.attempts, r.lost
-         FROM {pairs} CROSS JOIN ready r
+        "WITH pair AS MATERIALIZED (
+             SELECT p.ord, p.workload, p.owner_id, {} AS last_at, {} AS last_job FROM {pairs}
+             WHERE NOT EXISTS (SELECT 1 FROM disabled_owners d WHERE d.owner_id = p.owner_id)
+         )
+         SELECT r.job_seq, r.run, r.owner_id, r.workload, r.run_at, r.attempts, r.lost
+         FROM pair p CROSS JOIN ready r
          WHERE r.priority = $2 AND r.workload = p.workload AND r.owner_id = p.owner_id
-           AND (r.run_at, r.job_seq) <= ({}, {})
-           AND NOT EXISTS (SELECT 1 FROM disabled_owners d WHERE d.owner_id = p.owner_id)
+           AND (r.run_at, r.job_seq) <= (p.last_at, p.last_job)
          ORDER BY p.ord, r.run_at, r.job_seq",
         last("run_at"),
         last("job_seq")

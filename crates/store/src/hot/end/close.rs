@@ -66,26 +66,30 @@ const RUN_VALUES: &str = "i.retry_at, g.attempts + i.burnt,
 const HEAD: &str = "j.id, j.parent_seq, j.budget_id, j.webhook_url,
     EXISTS (SELECT 1 FROM parents p WHERE p.job_seq = i.job_seq) AS is_parent";
 
+/// The columns of the input ride along with the deleted rows: joins of one batch's rows with each other would have no
+/// index to walk.
 fn postgres(fenced: bool) -> String {
     let (rows, fence) = (Dialect::Postgres.rows("$1", "i", COLUMNS), fence(fenced));
+    let carried = COLUMNS[2..].iter().map(|(name, _)| format!("i.{name} AS new_{name}"));
+    let carried = carried.collect::<Vec<_>>().join(", ");
+    let values = RUN_VALUES.replace("i.", "g.new_");
+    let head = HEAD.replace("i.job_seq", "g.job_seq");
     format!(
         "WITH input AS MATERIALIZED (SELECT * FROM {rows} ORDER BY job_seq),
          gone AS (
              DELETE FROM running r USING input i WHERE {fence}
-             RETURNING r.job_seq, r.run, r.owner_id, r.worker_id, r.started_at, r.attempts, r.lost, i.run AS asked
+             RETURNING r.job_seq, r.run, r.owner_id, r.worker_id, r.started_at, r.attempts, r.lost, i.run AS asked,
+                       {carried}
          ), written AS (
              {INSERT_RUNS}
-             SELECT g.job_seq, g.run, g.owner_id, i.outcome, g.worker_id, g.started_at, $2, {RUN_VALUES}
-             FROM gone g JOIN input i ON i.job_seq = g.job_seq AND i.run = g.asked
+             SELECT g.job_seq, g.run, g.owner_id, g.new_outcome, g.worker_id, g.started_at, $2, {values} FROM gone g
          ), kept AS (
              INSERT INTO results (job_seq, run, schema_version, output)
-             SELECT i.job_seq, i.run, i.schema_version, i.output
-             FROM gone g JOIN input i ON i.job_seq = g.job_seq AND i.run = g.asked WHERE i.output IS NOT NULL
+             SELECT g.job_seq, g.asked, g.new_schema_version, g.new_output FROM gone g WHERE g.new_output IS NOT NULL
              ON CONFLICT (job_seq) DO UPDATE
              SET run = excluded.run, schema_version = excluded.schema_version, output = excluded.output
          )
-         SELECT i.job_seq, i.run, {HEAD} FROM gone g
-         JOIN input i ON i.job_seq = g.job_seq AND i.run = g.asked JOIN jobs j ON j.seq = i.job_seq"
+         SELECT g.job_seq, g.asked AS run, {head} FROM gone g JOIN jobs j ON j.seq = g.job_seq"
     )
 }
 
