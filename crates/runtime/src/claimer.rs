@@ -63,6 +63,8 @@ impl Claimer {
                 () = self.executor.board.below(limit) => {}
                 () = self.closing.cancelled() => return,
             }
+            // runs that one commit has ended leave one after another: all of them make room for this claim
+            tokio::task::yield_now().await;
             let now = clock.monotonic();
             ahead = self.pace.average(ahead, now.saturating_sub(since));
             since = now;

@@ -71,7 +71,10 @@ impl Executor {
         let scratch = self.scratch.join(lease.run.to_string());
         let context = JobContext::new(self.services.clone(), lease.clone(), stop.clone(), scratch.clone());
         let outcome = self.watch(workload, lease, context.clone(), stop).await;
-        if let Err(error) = remove(&scratch).await {
+        // most runs have none, and asking the file system about each would cost more than a short run
+        if context.has_scratch()
+            && let Err(error) = remove(&scratch).await
+        {
             tracing::warn!(%error, path = %scratch.display(), "the run's directory could not be removed");
         }
         let end = run_end(outcome)?;

@@ -6,7 +6,7 @@ mod objects;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +61,7 @@ struct Inner {
     lease: Lease,
     stop: StopSignal,
     scratch: PathBuf,
+    scratch_used: AtomicBool,
     meter: Arc<Meter>,
     /// Monotonic microseconds of the last sign of progress; the stall limit counts from here.
     last_progress: AtomicU64,
@@ -84,6 +85,7 @@ impl JobContext {
             lease,
             stop,
             scratch,
+            scratch_used: AtomicBool::new(false),
             meter,
             last_progress: AtomicU64::new(0),
             reports: Mutex::default(),
@@ -244,10 +246,16 @@ impl JobContext {
 
     /// A directory of this run's own on the local disk, made on first use, removed at the run's end.
     pub fn scratch(&self) -> Result<&Path, JobError> {
+        self.inner.scratch_used.store(true, Ordering::Release);
         std::fs::create_dir_all(&self.inner.scratch).map_err(|error| {
             JobError::transient("no_scratch", format!("{}: {error}", self.inner.scratch.display()))
         })?;
         Ok(&self.inner.scratch)
+    }
+
+    /// Whether [`Self::scratch`] was asked for, so that there may be something to remove.
+    pub fn has_scratch(&self) -> bool {
+        self.inner.scratch_used.load(Ordering::Acquire)
     }
 
     /// How long the run has shown no progress: no answer, checkpoint, report, child, chunk or object.
