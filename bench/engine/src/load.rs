@@ -1,4 +1,4 @@
-//! The load: no-op jobs through the store's batcher, as a worker and its clients make it.
+//! The load of clients, and of a worker without the layers above the store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,10 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures::future::try_join_all;
-use uuid::Uuid;
 use windrow_core::{JobId, OwnerId, Priority, Timestamp, WorkerId};
 use windrow_store::Store;
 use windrow_store::hot::{Caps, ClaimRequest, Claimed, End, EndRun, NewJob, WorkerKind};
+
+/// The workload of all jobs.
+pub const WORKLOAD: &str = "noop";
+
+/// Bytes of a job's spec.
+const SPEC_BYTES: usize = 300;
 
 /// Jobs of one bulk submit.
 const BULK: usize = 500;
@@ -21,13 +26,12 @@ pub struct Load {
     store: Store,
     worker: WorkerId,
     slots: usize,
-    ids: Arc<AtomicU64>,
 }
 
 impl Load {
     pub async fn new(store: Store, slots: usize) -> Result<Self> {
         let worker = store.register_worker("bench".to_owned(), WorkerKind::Process).await?;
-        Ok(Self { store, worker, slots, ids: Arc::new(AtomicU64::new(1)) })
+        Ok(Self { store, worker, slots })
     }
 
     /// So many jobs of so many owners, by clients that each wait for their answer; gives how long it took.
@@ -35,17 +39,14 @@ impl Load {
         let started = Instant::now();
         let left = Arc::new(AtomicU64::new(jobs as u64));
         let tasks = (0..clients).map(|_| {
-            let (store, ids, left) = (self.store.clone(), Arc::clone(&self.ids), Arc::clone(&left));
+            let (store, left) = (self.store.clone(), Arc::clone(&left));
             tokio::spawn(async move {
                 loop {
                     let take = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                         (left > 0).then(|| left.saturating_sub(BULK as u64))
                     });
                     let Ok(before) = take else { return Ok::<_, anyhow::Error>(()) };
-                    let batch = (0..before.min(BULK as u64)).map(|_| {
-                        let id = ids.fetch_add(1, Ordering::Relaxed);
-                        job(id, id % owners)
-                    });
+                    let batch = (0..before.min(BULK as u64)).map(|n| job(&store, (before - n) % owners));
                     store.submit(batch.collect()).await?;
                 }
             })
@@ -58,11 +59,11 @@ impl Load {
     pub async fn submit_singly(&self, clients: usize, time: Duration) -> Result<(usize, Duration)> {
         let started = Instant::now();
         let tasks = (0..clients).map(|_| {
-            let (store, ids) = (self.store.clone(), Arc::clone(&self.ids));
+            let store = self.store.clone();
             tokio::spawn(async move {
                 let mut count = 0;
                 while started.elapsed() < time {
-                    store.submit(vec![job(ids.fetch_add(1, Ordering::Relaxed), 1)]).await?;
+                    store.submit(vec![job(&store, 1)]).await?;
                     count += 1;
                 }
                 Ok::<usize, anyhow::Error>(count)
@@ -86,7 +87,7 @@ impl Load {
     }
 
     /// From the call of a submit to its run in a worker's hands, ascending.
-    pub async fn pickups(&mut self, samples: usize) -> Result<Vec<Duration>> {
+    pub async fn pickups(&self, samples: usize) -> Result<Vec<Duration>> {
         let mut wakes = self.store.wakes().work();
         let (store, request) = (self.store.clone(), self.request());
         let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
@@ -107,7 +108,7 @@ impl Load {
         });
         let mut latencies = Vec::with_capacity(samples);
         for _ in 0..samples {
-            let job = job(self.ids.fetch_add(1, Ordering::Relaxed), 1);
+            let job = job(&self.store, 1);
             let (id, asked) = (job.id, Instant::now());
             self.store.submit(vec![job]).await?;
             while let Some((claimed, at)) = heard.recv().await {
@@ -123,11 +124,11 @@ impl Load {
         Ok(latencies)
     }
 
-    fn request(&self) -> ClaimRequest {
+    pub fn request(&self) -> ClaimRequest {
         let (worker, slots) = (self.worker, self.slots);
         ClaimRequest {
             worker,
-            workloads: vec!["noop".to_owned()],
+            workloads: vec![WORKLOAD.to_owned()],
             slots,
             caps: Caps::default(),
             leased: false,
@@ -135,13 +136,12 @@ impl Load {
     }
 }
 
-fn job(id: u64, owner: u64) -> NewJob {
+fn job(store: &Store, owner: u64) -> NewJob {
     NewJob {
-        id: JobId(Uuid::from_u128(u128::from(id))),
+        id: JobId::new(&**store.clock()),
         owner: OwnerId(i64::try_from(owner).unwrap_or(i64::MAX)),
-        workload: "noop".to_owned(),
-        // 300 bytes, as large as the payload of the peers' jobs (bench/peers)
-        spec: format!(r#"{{"pad":"{id:x<290}"}}"#),
+        workload: WORKLOAD.to_owned(),
+        spec: format!("{{\"text\":\"{:x>1$}\"}}", owner, SPEC_BYTES - r#"{"text":""}"#.len()),
         spec_version: 1,
         priority: Priority::Normal,
         run_at: Timestamp::from_micros(0),
