@@ -190,7 +190,7 @@ impl Attack<'_> {
             request = request.body(self.dice.harsh());
         }
         if self.dice.one_in(4) {
-            let key: String = self.dice.harsh().chars().filter(|c| c.is_ascii_graphic()).collect();
+            let key: String = self.dice.harsh().chars().filter(char::is_ascii_graphic).collect();
             request = request.header("idempotency-key", key);
         }
         (told, self.api.send(request))
