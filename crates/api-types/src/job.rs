@@ -106,7 +106,7 @@ pub struct Job {
     pub records: u64,
     /// The number of the latest run; 0 before the first.
     pub run: i64,
-    /// How many runs failed with a transient error since the last retry by a person.
+    /// How many runs failed since the last retry by a person; runs that waited, were given back, cancelled or lost don't count.
     pub attempts: u32,
     /// How many runs in a row were lost with their worker.
     pub lost: u32,

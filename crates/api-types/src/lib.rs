@@ -41,7 +41,7 @@ pub use run::{JobFailure, Run};
 pub use trace::{Trace, TracedJob};
 pub use upload::{CreateUpload, CreatedUpload, Upload};
 pub use user::{ChangeUser, Me, User, UserQuery};
-pub use webhook::WebhookPayload;
+pub use webhook::{WebhookPayload, WebhookSecret};
 
 /// The version that specs, messages, checkpoints, events and results carry. An unknown one is a permanent error.
 pub const SCHEMA_VERSION: u32 = 1;

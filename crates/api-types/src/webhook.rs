@@ -5,6 +5,14 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use windrow_core::Timestamp;
 
+/// What an owner's webhooks are signed with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebhookSecret {
+    /// As receivers configure it (Standard Webhooks, symmetric).
+    #[schema(examples("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))]
+    pub secret: String,
+}
+
 /// The body of a webhook; its id, time and signature are in the headers `webhook-id`, `webhook-timestamp` and
 /// `webhook-signature`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jsonschema::Validator;
 use windrow_auth::Authenticator;
@@ -13,6 +14,7 @@ use windrow_models::Models;
 use windrow_store::{Conn, MigrationSet, Store, Tx, UnitFuture};
 
 use crate::watch::Watchers;
+use crate::webhooks::Webhooks;
 use crate::{AppError, AppSettings};
 
 /// All that the use cases stand on. Cheap to clone.
@@ -29,6 +31,8 @@ pub struct AppParts {
     pub authenticator: Authenticator,
     pub models: Arc<Models>,
     pub workloads: WorkloadRegistry,
+    /// Signs webhooks.
+    pub webhooks: Webhooks,
     pub clock: SharedClock,
     pub settings: AppSettings,
 }
@@ -38,6 +42,8 @@ pub struct AppInner {
     pub parts: AppParts,
     pub(crate) validators: BTreeMap<String, Validator>,
     pub(crate) watchers: Watchers,
+    /// When the schema was last found complete, on the monotonic clock.
+    pub(crate) schema_seen: Mutex<Option<Duration>>,
 }
 
 /// A workload that can't be served.
@@ -60,7 +66,7 @@ impl App {
             validators.insert(name.to_owned(), validator);
         }
         let watchers = Watchers::new(parts.store.db().clone());
-        Ok(Self(Arc::new(AppInner { parts, validators, watchers })))
+        Ok(Self(Arc::new(AppInner { parts, validators, watchers, schema_seen: Mutex::default() })))
     }
 }
 

@@ -1,9 +1,14 @@
 //! Is it ready.
 
+use std::sync::PoisonError;
+use std::time::Duration;
+
 use windrow_api_types::{Check, CheckState, Health, Ready, WorkloadHealth};
 use windrow_store::{jobs, migrate};
 
 use crate::App;
+
+const SCHEMA_BELIEVED: Duration = Duration::from_secs(30);
 
 impl App {
     /// The process is alive: this touches nothing.
@@ -16,9 +21,7 @@ impl App {
         let database = self.parts.store.db().ping().await.map_err(|error| error.to_string());
         let reachable = database.is_ok();
         let migrations = if reachable {
-            migrate::check(self.parts.store.db(), &self.parts.migrations)
-                .await
-                .map_err(|error| error.to_string())
+            self.schema_is_complete().await
         } else {
             Err("unknown while the database can't be reached".to_owned())
         };
@@ -37,6 +40,21 @@ impl App {
         let ready = checks.iter().all(|check| check.state == CheckState::Ok);
         let version = self.parts.settings.version.clone();
         Ready { ready, version, checks, workloads: self.last_successes(ready).await }
+    }
+
+    /// Asking takes the migrations' lock, and a process that started doesn't lose its schema by itself: a yes is
+    /// believed for a while.
+    async fn schema_is_complete(&self) -> Result<(), String> {
+        let now = self.parts.clock.monotonic();
+        let seen = *self.schema_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_some_and(|at| now.saturating_sub(at) < SCHEMA_BELIEVED) {
+            return Ok(());
+        }
+        migrate::check(self.parts.store.db(), &self.parts.migrations)
+            .await
+            .map_err(|error| error.to_string())?;
+        *self.schema_seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        Ok(())
     }
 
     async fn last_successes(&self, ready: bool) -> Vec<WorkloadHealth> {

@@ -22,6 +22,7 @@ mod trace;
 mod uploads;
 mod users;
 mod watch;
+mod webhooks;
 
 pub use actor::{Actor, Authority, Login};
 pub use app::{App, AppInner, AppParts, BuildError};
@@ -30,3 +31,4 @@ pub use error::AppError;
 pub use jobs::SubmitReply;
 pub use login::StoredKeys;
 pub use settings::AppSettings;
+pub use webhooks::{Reach, Webhooks};

@@ -190,6 +190,8 @@ pub(crate) enum Key {
     List,
     /// Revoke a key at once.
     Revoke { id: String },
+    /// Show what your webhooks are signed with, for their receivers to check.
+    WebhookSecret,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -222,6 +224,9 @@ pub(crate) struct Submit {
     /// Posts with the same key make one job.
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    /// Where a signed POST is sent when the job has ended.
+    #[arg(long, value_name = "URL")]
+    pub(crate) webhook_url: Option<String>,
     /// Watch it until it ends.
     #[arg(long)]
     pub(crate) watch: bool,

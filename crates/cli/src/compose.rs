@@ -7,7 +7,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sha2::{Digest as _, Sha256};
 use url::Url;
-use windrow_app::{App, AppParts, AppSettings, StoredKeys};
+use windrow_app::{App, AppParts, AppSettings, Reach, StoredKeys, Webhooks};
 use windrow_auth::{Authenticator, JwksSettings, LocalIssuer, TokenMode};
 use windrow_blob::{BlobSettings, BlobStore, InstallationSalt, LocalSettings, SigningKey};
 use windrow_config::{AuthMode, Config, DatabaseTarget};
@@ -41,12 +41,11 @@ pub(crate) struct Platform {
 
 /// What an embedded directory's owner says when somebody else has it.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the data directory {dir} is in use by {owner}; use that server, or another directory with --data-dir"
-)]
+#[error("the data directory {dir} is in use by {owner}; {advice}")]
 pub(crate) struct InUse {
     pub(crate) dir: String,
     pub(crate) owner: String,
+    pub(crate) advice: &'static str,
 }
 
 /// Whether pending migrations are applied or refused.
@@ -76,7 +75,8 @@ fn own(config: &Config, dir: &DataDir, description: &str) -> anyhow::Result<Opti
         Some(lock) => Ok(Some(lock)),
         None => {
             let owner = dir.owner().unwrap_or_else(|| "another process".to_owned());
-            Err(InUse { dir: dir.root().display().to_string(), owner }.into())
+            let advice = "use that server, or another directory with --data-dir";
+            Err(InUse { dir: dir.root().display().to_string(), owner, advice }.into())
         }
     }
 }
@@ -123,7 +123,8 @@ impl Platform {
         let options = StoreOptions { random: random::number(), ..StoreOptions::default() };
         let store = Store::open(db.clone(), Arc::clone(&clock), options).await?;
         let salt = salt(&store).await?;
-        let blob = open_storage(&config, &dir, public_url, salt, Arc::clone(&clock))?;
+        let secret = secret_key(&config, &dir)?;
+        let blob = open_storage(&config, &secret, public_url, salt, Arc::clone(&clock))?;
         let models = Arc::new(models::registry(&config, Arc::clone(&clock))?);
         let registry = workloads::registry(&plugins);
         let issuer = (config.auth.mode == AuthMode::Local).then(|| local_issuer(&dir)).transpose()?;
@@ -136,6 +137,7 @@ impl Platform {
             authenticator,
             models: Arc::clone(&models),
             workloads: registry.clone(),
+            webhooks: Webhooks::new(&secret, webhook_reach(&config)),
             clock: Arc::clone(&clock),
             settings: AppSettings::of(&config),
         };
@@ -203,17 +205,27 @@ async fn salt(store: &Store) -> anyhow::Result<InstallationSalt> {
     Ok(InstallationSalt::from_bytes(digest.into()))
 }
 
+/// What this installation signs with; the same in every process of it.
+fn secret_key(config: &Config, dir: &DataDir) -> anyhow::Result<Vec<u8>> {
+    match &config.server.secret_key {
+        Some(secret) => Ok(secret.expose().as_bytes().to_vec()),
+        None => Ok(dir.secret("secret")?.to_vec()),
+    }
+}
+
+/// The configuration was refused if it allows private addresses anywhere but locally.
+fn webhook_reach(config: &Config) -> Reach {
+    if config.webhooks.allow_private { Reach::Anywhere } else { Reach::Internet }
+}
+
 fn open_storage(
     config: &Config,
-    dir: &DataDir,
+    secret: &[u8],
     public_url: Url,
     salt: InstallationSalt,
     clock: SharedClock,
 ) -> anyhow::Result<BlobStore> {
-    let signing_key = match &config.server.secret_key {
-        Some(secret) => SigningKey::derive(secret.expose().as_bytes()),
-        None => SigningKey::derive(&dir.secret("secret")?),
-    };
+    let signing_key = SigningKey::derive(secret);
     let settings = LocalSettings { root: config.storage_dir(), public_url, signing_key, salt };
     BlobStore::open(BlobSettings::Local(settings), clock).context("can't open the storage")
 }

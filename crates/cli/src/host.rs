@@ -53,7 +53,16 @@ impl Host for CommandHost {
         input.env.extend(overrides);
         input = input.with_flag("WINDROW_DATA_DIR", dir.display().to_string());
         let config = Config::load(&input).map_err(|error| CommandError::new(ExitCode::Usage, error))?;
-        let running = Running::start(config, Roles::EMBEDDED).await?;
+        let running = Running::start(config, Roles::EMBEDDED).await.map_err(|error| {
+            match error.downcast::<compose::InUse>() {
+                // commands with an engine of their own name its directory by --out
+                Ok(in_use) => {
+                    let advice = "wait until that is done, or name another directory with --out";
+                    compose::InUse { advice, ..in_use }.into()
+                }
+                Err(error) => error,
+            }
+        })?;
         let client = socket_client(&running.platform.dir, None)?;
         Ok(Box::new(EmbeddedServer { running, client }))
     }

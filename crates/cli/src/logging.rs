@@ -1,6 +1,8 @@
 //! Log lines: JSON for machines in `uat` and `prod`, readable ones in `local`. Always on standard error: standard
 //! output belongs to results.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 use windrow_config::{Config, LogFormat};
@@ -17,6 +19,7 @@ pub(crate) fn start(config: &Config, quiet: bool) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(coloured())
         .with_span_events(FmtSpan::NONE);
     let started = match config.log_format() {
         LogFormat::Json => {
@@ -26,4 +29,9 @@ pub(crate) fn start(config: &Config, quiet: bool) {
     };
     // a second start in one process (tests, the demo) keeps the first
     drop(started);
+}
+
+/// Only where a person looks on, and wants colours (<https://no-color.org>).
+fn coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }

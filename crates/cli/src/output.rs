@@ -36,6 +36,15 @@ pub(crate) fn line<T: Serialize>(value: &T) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether nobody reads the output any more.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<std::io::Error>() {
+        Some(error) => Some(error.kind()),
+        None => cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind),
+    };
+    error.chain().any(|cause| kind(cause) == Some(std::io::ErrorKind::BrokenPipe))
+}
+
 /// Why a command failed, on standard error; with `--json` as JSON.
 pub(crate) fn failure(console: Console, error: &anyhow::Error) {
     if console.json {
@@ -87,7 +96,12 @@ pub(crate) fn job_details(out: &mut dyn Write, job: &Job) -> std::io::Result<()>
     let budget = job.budget_usd.map(|b| format!(" of {b}")).unwrap_or_default();
     writeln!(out, "cost      {}{budget} USD ({} reserved)", job.cost.actual, job.cost.reserved)?;
     writeln!(out, "tokens    {} in, {} out", job.tokens.input, job.tokens.output)?;
-    writeln!(out, "runs      {} ({} failed attempts)", job.run, job.attempts)?;
+    let failed = match job.attempts {
+        0 => String::new(),
+        1 => " (1 failed attempt)".to_owned(),
+        failed => format!(" ({failed} failed attempts)"),
+    };
+    writeln!(out, "runs      {}{failed}", job.run)?;
     writeln!(out, "created   {}", job.created_at)?;
     if let Some(ended) = job.ended_at {
         writeln!(out, "ended     {ended}")?;

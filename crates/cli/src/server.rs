@@ -18,6 +18,7 @@ use windrow_runtime::{
 use windrow_store::hot::Caps;
 
 use crate::compose::{Migrations, Platform};
+use crate::deliveries::Deliveries;
 use crate::serve::{self, Served};
 use crate::{local_door, output, random, signals};
 
@@ -174,6 +175,7 @@ fn keeper_parts(platform: &Platform) -> KeeperParts {
         salt: platform.salt,
         clock: Arc::clone(&platform.clock),
         registry: platform.registry.clone(),
+        deliver: Some(Arc::new(Deliveries(platform.app.clone()))),
         settings,
     }
 }

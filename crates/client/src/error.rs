@@ -36,11 +36,41 @@ impl ClientError {
     }
 }
 
+/// The detail names the first fault, for those who read no further: each fault is printed once.
 fn display_problem(problem: &Problem) -> String {
-    let mut text = problem.detail.clone();
-    for error in &problem.errors {
-        text.push_str("\n  ");
-        text.push_str(&error.to_string());
+    let detail = problem.detail.as_str();
+    let faults: Vec<String> = problem.errors.iter().map(ToString::to_string).collect();
+    let named = faults.first().and_then(|first| detail.find(first.as_str()));
+    match (named, faults.len()) {
+        (Some(_), 1) => detail.to_owned(),
+        (Some(at), _) => [detail[..at].trim_end(), &faults.join("\n  ")].join("\n  "),
+        (None, _) => faults.iter().fold(detail.to_owned(), |text, fault| text + "\n  " + fault),
     }
-    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_core::FieldError;
+
+    fn shown(detail: &str, faults: &[&str]) -> String {
+        let faults = faults.iter().map(|pointer| FieldError::new(*pointer, "is missing")).collect();
+        let problem = Problem::new(422, "invalid_spec", detail.to_owned()).with_errors(faults);
+        ClientError::Problem(Box::new(problem)).to_string()
+    }
+
+    #[test]
+    fn each_fault_is_printed_once() {
+        assert_eq!(
+            shown("the spec is not valid: /a: is missing", &["/a"]),
+            "the spec is not valid: /a: is missing"
+        );
+        let two = shown("the spec is not valid: /a: is missing (and 1 more)", &["/a", "/b"]);
+        assert_eq!(two, "the spec is not valid:\n  /a: is missing\n  /b: is missing");
+        assert_eq!(
+            shown("the body is not as expected", &["/a"]),
+            "the body is not as expected\n  /a: is missing"
+        );
+        assert_eq!(shown("no such job", &[]), "no such job");
+    }
 }

@@ -23,6 +23,7 @@ pub struct Config {
     pub storage: StorageSection,
     pub queue: QueueSection,
     pub auth: AuthSection,
+    pub webhooks: WebhooksSection,
     pub worker: WorkerSection,
     pub retry: RetrySection,
     pub models: ModelsSection,
@@ -159,6 +160,13 @@ pub enum AuthMode {
     Jwks,
     Local,
     Insecure,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhooksSection {
+    /// Whether they may go to private addresses and to this machine.
+    pub allow_private: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

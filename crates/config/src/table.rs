@@ -141,6 +141,10 @@ pub const CONTRACT: &[Setting] = &[
     setting("WINDROW_DEFAULT_OWNER", "auth.default_owner", Kind::Text, "",
         "Whose the requests without a token are. With APP_ENV=local only.")
         .by(SetBy::Operator).aliases(&[same("DEFAULT_OWNER_USER_ID")]),
+    // ---- webhooks
+    setting("WINDROW_WEBHOOKS_ALLOW_PRIVATE", "webhooks.allow_private", Kind::Bool, "false",
+        "Whether webhooks may go to private addresses and to this machine. With APP_ENV=local only.")
+        .by(SetBy::Operator),
     // ---- worker
     setting("WINDROW_WORKER_CONCURRENCY", "worker.concurrency", count(1), "8",
         "How many runs a worker has at once.").by(SetBy::Operator),

@@ -36,6 +36,11 @@ pub(crate) fn validate(config: &Config) -> Vec<Problem> {
         "WINDROW_DEFAULT_OWNER",
         "requests without a token are allowed with APP_ENV=local only; unset it",
     );
+    check(
+        !config.webhooks.allow_private || local,
+        "WINDROW_WEBHOOKS_ALLOW_PRIVATE",
+        "webhooks to private addresses, by which users could look into this network, are allowed with APP_ENV=local only; unset it",
+    );
     if auth.mode == AuthMode::Jwks {
         check(
             config.issuer().is_some(),

@@ -14,6 +14,6 @@ mod keeper;
 mod settings;
 mod worker;
 
-pub use keeper::{Keeper, KeeperHandle, KeeperParts, KeeperSettings, Retaken, retake};
+pub use keeper::{Deliver, Keeper, KeeperHandle, KeeperParts, KeeperSettings, Retaken, retake};
 pub use settings::WorkerSettings;
 pub use worker::{Drained, Worker, WorkerHandle};

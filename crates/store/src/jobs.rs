@@ -118,6 +118,12 @@ pub async fn get(conn: &mut Conn, owner: OwnerId, id: JobId) -> Result<Option<Jo
     fetch_optional!(conn, JobRow, sqlx::AssertSqlSafe(sql), owner, id)
 }
 
+/// The owner and the id of a job that the platform itself acts on.
+pub async fn owner_of(conn: &mut Conn, job: JobSeq) -> Result<Option<(OwnerId, JobId)>, StoreError> {
+    let row = fetch_optional!(conn, (i64, uuid::Uuid), "SELECT owner_id, id FROM jobs WHERE seq = $1", job)?;
+    Ok(row.map(|(owner, id)| (OwnerId(owner), JobId(id))))
+}
+
 /// The owner's job, without what only its body shows.
 pub async fn head(conn: &mut Conn, owner: OwnerId, id: JobId) -> Result<Option<Head>, StoreError> {
     let sql = "SELECT j.seq, j.id, j.owner_id, j.workload, j.parent_seq, s.status

@@ -23,6 +23,7 @@ pub mod ledger;
 mod macros;
 pub mod migrate;
 pub mod objects;
+pub mod outbox;
 pub mod runs;
 pub mod sql;
 pub mod store;

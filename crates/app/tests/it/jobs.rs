@@ -81,6 +81,26 @@ on_both! {
         test.finish().await;
     }
 
+    async fn attempts_are_runs_that_failed(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let job = test.submit(&ada, json!({"text": "waits"})).await;
+        let run = test.claim(1).await.remove(0);
+        test.end(&run, End::Await).await;
+        assert_eq!(test.complete_all().await, 1);
+        let done = test.app.show_job(&ada, job.id).await.unwrap();
+        assert_eq!((done.status, done.run, done.attempts), (JobStatus::Completed, 2, 0));
+        let job = test.submit(&ada, json!({"text": "fails once"})).await;
+        let run = test.claim(1).await.remove(0);
+        let error = JobError::transient("busy", "the model was busy");
+        test.end(&run, End::Retry { at: test.clock.now(), error }).await;
+        let run = test.claim(1).await.remove(0);
+        test.end(&run, End::Cancel).await;
+        let cancelled = test.app.show_job(&ada, job.id).await.unwrap();
+        assert_eq!((cancelled.status, cancelled.run, cancelled.attempts), (JobStatus::Cancelled, 2, 1));
+        test.finish().await;
+    }
+
     async fn only_an_admin_decides_and_only_on_a_job_that_waits(db) {
         let test = TestApp::start(db).await;
         let (ada, admin) = (test.actor("ada").await, test.actor_with("root", Role::Admin).await);

@@ -12,3 +12,4 @@ mod places;
 mod submit;
 mod uploads;
 mod users;
+mod webhooks;

@@ -1,13 +1,43 @@
 //! Health, readiness, smoke, traces.
 
+use std::time::Duration;
+
 use serde_json::json;
 use windrow_api_types::CheckState;
 use windrow_app::Authority;
-use windrow_core::Role;
+use windrow_core::{Clock, JobId, OwnerId, Priority, Role};
+use windrow_store::depth::depths;
+use windrow_store::hot::{self, NewJob};
+use windrow_store::jobs::{self, JobFilter};
 use windrow_store::migrate::{self, PLATFORM};
 use windrow_test_support::{TestApp, on_both};
 
 on_both! {
+    async fn the_queue_smoke_test_leaves_nothing_behind_not_even_of_one_that_was_killed(db) {
+        let test = TestApp::start(db).await;
+        let (ada, root) = (test.actor("ada").await, test.actor_with("root", Role::Admin).await);
+        let waiting = test.submit(&ada, json!({"text": "in line before it"})).await;
+        // as one that was killed after it had sent
+        let killed = NewJob { workload: "smoke:killed".to_owned(), ..a_job(&test) };
+        test.app.parts.store.submit(vec![killed]).await.unwrap();
+        test.clock.advance(Duration::from_secs(601));
+        let report = test.app.smoke_queue(Authority::Actor(&root)).await.unwrap();
+        let steps: Vec<&str> = report.steps.iter().map(|step| step.step.as_str()).collect();
+        assert_eq!((report.ok, steps), (true, vec!["send", "receive", "delete"]), "{report:?}");
+        let mut conn = test.db.read().await.unwrap();
+        let everybodys = jobs::list(&mut conn, OwnerId(0), &JobFilter::default(), None, 10).await.unwrap();
+        assert_eq!(everybodys.len(), 0);
+        let depths = depths(&mut conn).await.unwrap();
+        let left: Vec<(&str, i64)> = depths.iter().map(|depth| (depth.workload.as_str(), depth.jobs)).collect();
+        assert_eq!(left, [("echo", 1)], "only what others sent is in line");
+        assert_eq!(hot::live_beats(&mut conn).await.unwrap().len(), 0);
+        drop(conn);
+        assert_eq!(test.app.smoke_queue(Authority::Actor(&ada)).await.unwrap_err().code(), "role_too_low");
+        test.complete_all().await;
+        assert_eq!(test.app.show_job(&ada, waiting.id).await.unwrap().run, 1);
+        test.finish().await;
+    }
+
     async fn a_process_is_ready_when_database_schema_and_storage_are(db) {
         let test = TestApp::start(db).await;
         let ada = test.actor("ada").await;
@@ -19,6 +49,7 @@ on_both! {
         test.complete_all().await;
         assert_eq!(test.app.ready().await.workloads[0].last_success_at, Some(test.app.parts.clock.now()));
         migrate::rollback(&test.db, &[PLATFORM], 1).await.unwrap();
+        test.clock.advance(Duration::from_secs(30));
         let ready = test.app.ready().await;
         let failed: Vec<&str> =
             ready.checks.iter().filter(|c| c.state == CheckState::Failed).map(|c| c.name.as_str()).collect();
@@ -39,6 +70,24 @@ on_both! {
         assert_eq!(test.app.trace(&bob, "request-of-ada").await.unwrap_err().status(), 404);
         assert_eq!(test.app.trace(&admin, "request-of-ada").await.unwrap().jobs.len(), 1);
         test.finish().await;
+    }
+}
+
+fn a_job(test: &TestApp) -> NewJob {
+    NewJob {
+        id: JobId::new(&*test.clock),
+        owner: OwnerId(0),
+        workload: String::new(),
+        spec: "{}".to_owned(),
+        spec_version: 1,
+        priority: Priority::Normal,
+        run_at: test.clock.now(),
+        budget: None,
+        idempotency: None,
+        request_id: None,
+        trace_id: None,
+        webhook_url: None,
+        needs_approval: false,
     }
 }
 

@@ -170,3 +170,18 @@ async fn a_scheduled_job_says_when_it_will_run() {
     test.app.cancel_job(&ada, job.id).await.unwrap();
     test.finish().await;
 }
+
+#[tokio::test]
+async fn the_largest_batch_is_accepted_whole_and_replayed_whole() {
+    let test = TestApp::sqlite().await;
+    let ada = test.actor("ada").await;
+    let item = |n: u32| json!({"workload": "echo", "spec": {"text": "a"}, "idempotency_key": n.to_string()});
+    let jobs: Vec<Value> = (0..10_000).map(item).collect();
+    let reply = test.app.submit_batch(&ada, BatchRequest { jobs: jobs.clone() }).await.unwrap();
+    assert_eq!((reply.accepted, reply.reused, reply.refused), (10_000, 0, 0));
+    let again = test.app.submit_batch(&ada, BatchRequest { jobs }).await.unwrap();
+    assert_eq!((again.accepted, again.reused, again.refused), (0, 10_000, 0));
+    assert!(reply.items.iter().zip(&again.items).all(|(first, second)| first.id == second.id));
+    assert_eq!(test.complete_all().await, 10_000);
+    test.finish().await;
+}

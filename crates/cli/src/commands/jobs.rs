@@ -37,7 +37,7 @@ async fn submit(client: &Client, console: Console, submit: args::Submit) -> Resu
         priority: Some(submit.priority),
         run_at: submit.run_at,
         budget_usd: submit.budget_usd,
-        webhook_url: None,
+        webhook_url: submit.webhook_url,
         schema_version: None,
         idempotency_key: None,
     };

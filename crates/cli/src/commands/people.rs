@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use windrow_api_types::{ApiKey, CreateApiKey, CreatedApiKey, Page, User};
+use windrow_api_types::{ApiKey, CreateApiKey, CreatedApiKey, Page, User, WebhookSecret};
 use windrow_config::{AuthMode, DatabaseTarget};
 use windrow_core::{Role, Scope};
 use windrow_plugin::{CommandError, ExitCode, Host};
@@ -40,6 +40,10 @@ pub(crate) async fn key(command: args::Key, host: &dyn Host) -> Result<ExitCode,
         args::Key::Revoke { id } => {
             client.delete(&format!("/v1/keys/{}", crate::commands::encode(&id))).await?;
             output::result(console, &json!({ "revoked": id }), |out| writeln!(out, "revoked"))?;
+        }
+        args::Key::WebhookSecret => {
+            let secret: WebhookSecret = client.get("/v1/me/webhook-secret").await?;
+            output::result(console, &secret, |out| writeln!(out, "{}", secret.secret))?;
         }
     }
     Ok(ExitCode::Ok)

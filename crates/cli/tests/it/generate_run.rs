@@ -73,3 +73,19 @@ fn count_parts(dir: &Path) -> usize {
         })
         .sum()
 }
+
+#[test]
+fn a_directory_in_use_is_said_with_the_option_that_names_another_and_without_colours() {
+    let windrow = Windrow::new();
+    let template = example("templates/brainstorm.yaml").display().to_string();
+    let seed = example("seed/topics-10.csv").display().to_string();
+    let _server = windrow.start(&["up", "--data-dir", "out/.windrow", "--port", "0", "--json"]);
+    let ran = windrow.run(&args("out", "30", &template, &seed));
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("in use by process") && ran.stderr.contains("--out"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("--data-dir"), "{}", ran.stderr);
+    let mut log = windrow.command(&args("other", "3", &template, &seed));
+    let log = log.env("LOG_LEVEL", "debug").output().unwrap();
+    let log = String::from_utf8_lossy(&log.stderr).into_owned();
+    assert!(!log.contains('\x1b'), "{log}");
+}

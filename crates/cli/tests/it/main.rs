@@ -11,4 +11,6 @@ mod kills;
 mod owners;
 mod random_requests;
 mod small_model;
+mod smoke;
 mod usage;
+mod webhooks;

@@ -39,3 +39,27 @@ fn nobody_there_is_4_and_says_what_to_do() {
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains("windrow up"), "{}", ran.stderr);
 }
+
+#[test]
+fn output_that_nobody_reads_to_its_end_is_no_failure() {
+    let windrow = Windrow::new();
+    for args in [&["config", "check"][..], &["config", "check", "--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = windrow.command(args);
+        let output = command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let output = output.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_printed_once() {
+    let windrow = Windrow::new();
+    let _server = windrow.up();
+    let submit = ["job", "submit", "--workload", "generate", "--spec", "{}", "--data-dir", "data"];
+    let ran = windrow.run(&submit);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("/spec/template").count(), 1, "{}", ran.stderr);
+}

@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod chore;
+mod deliver;
 mod jobs;
 mod ledger;
 mod measure;
@@ -21,8 +22,11 @@ mod tables;
 mod tests;
 mod uploads;
 
+pub use deliver::Deliver;
 pub use retake::{Retaken, retake};
 pub use settings::KeeperSettings;
+
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,6 +47,8 @@ pub struct KeeperParts {
     pub clock: SharedClock,
     /// Whose workloads' leftovers are removed, and asked about objects that their own tables name.
     pub registry: WorkloadRegistry,
+    /// Tells the outside what waits for it; none where somebody else does.
+    pub deliver: Option<Arc<dyn Deliver>>,
     pub settings: KeeperSettings,
 }
 
@@ -67,6 +73,9 @@ impl Keeper {
         let wakes = store.wakes();
 
         let poll = Rhythm::at_once(settings.poll);
+        if let Some(deliver) = &parts.deliver {
+            handle.spawn(deliver::Deliveries(Arc::clone(deliver)), poll.clone());
+        }
         handle.spawn(schedule::Scheduler::new(&parts), poll.clone().woken_by(wakes.later()));
         handle.spawn(stop::Stopper::new(&parts), poll.woken_by(wakes.stopping()));
 
@@ -138,6 +147,8 @@ enum KeeperError {
     Blob(#[from] windrow_blob::BlobError),
     #[error("the workload {workload:?} could not {what}: {error}")]
     Workload { workload: String, what: &'static str, error: windrow_core::JobError },
+    #[error("what waits for the outside could not be told: {0}")]
+    Deliver(Box<dyn std::error::Error + Send + Sync>),
     #[error("no answer within {0:?}")]
     NoAnswer(std::time::Duration),
 }

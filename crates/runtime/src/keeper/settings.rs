@@ -9,7 +9,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How a [`Keeper`](super::Keeper) behaves.
 #[derive(Clone, Debug)]
 pub struct KeeperSettings {
-    /// The longest that due jobs and trees that are to be stopped wait when no wake-up tells of them. 1 s.
+    /// The longest that due jobs and trees that are to be stopped wait when no wake-up tells of them; and how often webhooks
+    /// that are due are looked for. 1 s.
     pub poll: Duration,
     /// Whether workers are judged by their beats. None: on PostgreSQL; the workers of an embedded database are inside
     /// the process that owns it, and beat for nobody.

@@ -20,6 +20,7 @@ fn keeper(site: &Site) -> KeeperHandle {
         salt: bench.salt,
         clock: bench.clock.clone(),
         registry: bench.registry.clone(),
+        deliver: None,
         settings: KeeperSettings {
             poll: Duration::from_millis(20),
             observe_every: Duration::from_millis(20),

@@ -41,8 +41,8 @@ pub use retention::{Deleted, OldJobs, delete_trees, forget_saves, old_jobs, old_
 pub use schedule::{Due, schedule_due};
 pub use submit::{NewBudget, NewJob, Submitted, submit};
 pub use workers::{
-    Beat, Observations, WorkerKind, beat, boot, bury, held_runs, installation, leave, live_beats,
-    register_worker,
+    Beat, Observations, WorkerKind, beat, boot, bury, forget_worker, held_runs, installation, leave,
+    live_beats, register_worker,
 };
 
 use windrow_core::{JobSeq, RunNo};

@@ -49,6 +49,11 @@ pub async fn register_worker(
     fetch_one!(tx, scalar i64, sql, name, kind.as_str(), now).map(WorkerId)
 }
 
+/// Removes a worker that holds nothing any more: while it holds a run, a rescuer must find it.
+pub async fn forget_worker(tx: &mut Tx, worker: WorkerId) -> Result<(), StoreError> {
+    execute!(tx, "DELETE FROM workers WHERE id = $1", worker).map(drop)
+}
+
 /// One sign of life. Sent outside the batcher, so that no job can delay it.
 pub async fn beat(conn: &mut Conn, worker: WorkerId) -> Result<Beat, StoreError> {
     let sql = "UPDATE workers SET beat_no = beat_no + 1 WHERE id = $1 AND state = 'live'";

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use url::Url;
 use windrow_api_types::{ChangeUser, Job, SubmitJob};
-use windrow_app::{Actor, App, AppParts, AppSettings, Authority, StoredKeys};
+use windrow_app::{Actor, App, AppParts, AppSettings, Authority, Reach, StoredKeys, Webhooks};
 use windrow_auth::{Authenticator, LocalIssuer, TokenMode};
 use windrow_blob::{BlobSettings, BlobStore, InstallationSalt, LocalSettings, SigningKey};
 use windrow_core::{Clock, JobError, JobId, Role, SharedClock, TestClock};
@@ -108,6 +108,7 @@ impl TestApp {
                 Arc::new(Models::new(ModelsSettings::default(), shared.clone()).expect("the models"))
             }),
             workloads: WorkloadRegistry::new(workloads),
+            webhooks: Webhooks::new(b"test", Reach::Anywhere),
             clock: shared,
             settings: options.settings.unwrap_or_default(),
         };
@@ -190,15 +191,21 @@ impl TestApp {
     pub async fn complete_all(&self) -> usize {
         let mut completed = 0;
         loop {
-            let claimed = self.claim(100).await;
+            let claimed = self.claim(1000).await;
             if claimed.is_empty() {
                 return completed;
             }
             completed += claimed.len();
-            for run in &claimed {
-                let output = hot::Output { schema_version: 1, json: run.spec.clone() };
-                self.end(run, End::Complete(Some(output))).await;
-            }
+            let ends: Vec<EndRun> = claimed
+                .iter()
+                .map(|run| {
+                    let output = hot::Output { schema_version: 1, json: run.spec.clone() };
+                    EndRun { at: run.at, end: End::Complete(Some(output)) }
+                })
+                .collect();
+            let mut tx = self.db.begin().await.expect("a transaction");
+            hot::end_runs(&mut tx, &ends, self.clock.now()).await.expect("the runs end");
+            tx.commit().await.expect("the ends commit");
         }
     }
 

@@ -43,6 +43,7 @@ impl Kept {
             salt: app.app.parts.salt,
             clock: app.clock.clone(),
             registry: app.app.parts.workloads.clone(),
+            deliver: None,
             settings: KeeperSettings { judge_beats: Some(true), ..KeeperSettings::default() },
         };
         Self { app, owner, parts }

@@ -103,7 +103,7 @@ struct Verdict<'a> {
     at: RunRef,
     outcome: RunOutcome,
     retry_at: Option<Timestamp>,
-    /// Whether it counts as an attempt.
+    /// Whether it counts as a failed attempt.
     burnt: bool,
     /// Lost runs in a row: 1 counts one more, 0 starts anew, none leaves them as they are.
     lost: Option<i64>,
@@ -128,7 +128,7 @@ impl<'a> Verdict<'a> {
 
     /// Of an end after which the job does not run again; none when it might.
     fn of_final(end: &'a EndRun) -> Option<Self> {
-        let verdict = |outcome| Self { burnt: true, ..Self::new(end.at, outcome) };
+        let verdict = |outcome| Self::new(end.at, outcome);
         Some(match &end.end {
             End::Complete(output) => Self { output: output.as_ref(), ..verdict(RunOutcome::Completed) },
             End::BudgetExceeded { output, error } => Self {
@@ -137,6 +137,7 @@ impl<'a> Verdict<'a> {
                 ..verdict(RunOutcome::BudgetExceeded)
             },
             End::Fail { error, dead_letter } => Self {
+                burnt: true,
                 error: Some(Cow::Borrowed(error)),
                 dead_letter: *dead_letter,
                 ..verdict(RunOutcome::Failed)

@@ -70,7 +70,8 @@ impl Model {
             if outcome == "completed" {
                 self.jobs.get_mut(&run.0).expect("held").result = Some(run.1);
             }
-            let burnt = self.jobs[&run.0].attempts + 1;
+            // what ended well, or was not its own fault, is no failed attempt
+            let burnt = self.jobs[&run.0].attempts + i64::from(outcome == "failed");
             counts.extend(self.close(*run, Past { dead_letter, ..past(run.1, outcome, code, burnt, 0) }));
             answers.insert(*run, outcome);
         }

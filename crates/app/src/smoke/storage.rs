@@ -1,9 +1,7 @@
 //! Whether the configured storage does what it must: put, head, get, delete. Cleans up after itself.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use windrow_api_types::{CheckState, SmokeReport, SmokeStep};
+use windrow_api_types::SmokeReport;
 use windrow_blob::{BlobError, ObjectAttributes, ObjectKey, Prefix};
 use windrow_core::{OwnerId, ids::uuid_v7};
 
@@ -23,15 +21,15 @@ impl App {
             let started = self.parts.clock.monotonic();
             let result = self.smoke_step(step, &key, &bytes).await;
             let failed = result.is_err();
-            steps.push(self.step(step, started, result));
+            steps.push(self.timed_step(step, started, result));
             if failed {
                 break;
             }
         }
         let started = self.parts.clock.monotonic();
         let deleted = self.parts.blob.delete(&key).await.map_err(|error| error.to_string());
-        steps.push(self.step("delete", started, deleted));
-        Ok(SmokeReport { ok: steps.iter().all(|step| step.state == CheckState::Ok), steps })
+        steps.push(self.timed_step("delete", started, deleted));
+        Ok(super::report(steps))
     }
 
     async fn smoke_step(&self, step: &str, key: &ObjectKey, bytes: &Bytes) -> Result<(), String> {
@@ -52,16 +50,6 @@ impl App {
                 let got = blob.get(key).await.map_err(text)?;
                 (got == *bytes).then_some(()).ok_or_else(|| "other bytes came back than were put".to_owned())
             }
-        }
-    }
-
-    fn step(&self, step: &str, started: Duration, result: Result<(), String>) -> SmokeStep {
-        let took = self.parts.clock.monotonic().saturating_sub(started);
-        SmokeStep {
-            step: step.to_owned(),
-            state: if result.is_ok() { CheckState::Ok } else { CheckState::Failed },
-            millis: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            detail: result.err(),
         }
     }
 }

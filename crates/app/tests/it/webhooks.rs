@@ -1,0 +1,119 @@
+//! Webhooks, against a real receiver.
+
+use std::time::Duration;
+
+use serde_json::json;
+use windrow_api_types::Job;
+use windrow_app::Actor;
+use windrow_core::Clock;
+use windrow_store::outbox;
+use windrow_test_support::app::submit_request;
+use windrow_test_support::{TestApp, on_both};
+use wiremock::matchers::{header, header_exists, method};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+async fn job_with_webhook(test: &TestApp, actor: &Actor, url: String) -> Job {
+    let mut request = submit_request(json!({"text": "a"}));
+    request.webhook_url = Some(url);
+    let job = test.app.submit_job(actor, request, None).await.unwrap().job;
+    test.complete_all().await;
+    job
+}
+
+async fn waiting(test: &TestApp) -> i64 {
+    outbox::waiting(&mut test.db.read().await.unwrap(), "webhook").await.unwrap()
+}
+
+async fn told(test: &TestApp, actor: &Actor, job: &Job) -> Vec<String> {
+    let events = test.app.job_events(actor, job.id, None).await.unwrap();
+    events.into_iter().map(|event| event.kind).filter(|kind| kind.starts_with("webhook")).collect()
+}
+
+on_both! {
+    async fn a_job_that_ended_is_told_once_and_signed(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let receiver = MockServer::start().await;
+        let mock = Mock::given(method("POST"))
+            .and(header("content-type", "application/json"))
+            .and(header_exists("webhook-signature"))
+            .respond_with(ResponseTemplate::new(204))
+            .expect(1);
+        mock.mount(&receiver).await;
+        let job = job_with_webhook(&test, &ada, format!("{}/hook", receiver.uri())).await;
+        assert_eq!(test.app.deliver_webhooks().await.unwrap(), 1);
+        assert_eq!(test.app.deliver_webhooks().await.unwrap(), 0);
+        let request = receiver.received_requests().await.unwrap().remove(0);
+        let body: serde_json::Value = request.body_json().unwrap();
+        assert_eq!((body["type"].as_str(), body["data"]["id"].as_str()), (Some("job.completed"), Some(job.id.to_string().as_str())));
+        assert_eq!(request.headers["webhook-id"], format!("msg_{}_1", job.id));
+        assert_eq!(request.headers["webhook-timestamp"], "1767225600");
+        assert!(request.headers["webhook-signature"].to_str().unwrap().starts_with("v1,"));
+        assert!(test.app.webhook_secret(&ada).unwrap().secret.starts_with("whsec_"));
+        assert_eq!(told(&test, &ada, &job).await, ["webhook_delivered"]);
+        test.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_is_tried_again_with_the_same_id_and_then_given_up() {
+    let test = TestApp::sqlite().await;
+    let ada = test.actor("ada").await;
+    let receiver = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(500)).mount(&receiver).await;
+    let job = job_with_webhook(&test, &ada, receiver.uri()).await;
+    let mut tried = 0;
+    for _hour in 0..20 {
+        tried += test.app.deliver_webhooks().await.unwrap();
+        test.clock.advance(Duration::from_secs(3600));
+    }
+    assert_eq!(tried, 14);
+    let ids: Vec<_> = receiver
+        .received_requests()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|r| r.headers["webhook-id"].clone())
+        .collect();
+    assert!(ids.len() == 14 && ids.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!((waiting(&test).await, told(&test, &ada, &job).await), (0, vec!["webhook_failed".to_owned()]));
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed_and_410_is_the_end() {
+    let test = TestApp::sqlite().await;
+    let ada = test.actor("ada").await;
+    let (first, inner) = (MockServer::start().await, MockServer::start().await);
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).expect(0).mount(&inner).await;
+    Mock::given(method("GET")).respond_with(ResponseTemplate::new(200)).expect(0).mount(&inner).await;
+    let away = ResponseTemplate::new(307).insert_header("location", inner.uri().as_str());
+    Mock::given(method("POST")).respond_with(away).up_to_n_times(1).mount(&first).await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(410)).mount(&first).await;
+    let job = job_with_webhook(&test, &ada, first.uri()).await;
+    test.app.deliver_webhooks().await.unwrap();
+    assert_eq!(waiting(&test).await, 1);
+    test.clock.advance(Duration::from_secs(60));
+    test.app.deliver_webhooks().await.unwrap();
+    assert_eq!((waiting(&test).await, told(&test, &ada, &job).await), (0, vec!["webhook_failed".to_owned()]));
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_taken_and_never_told_is_due_again() {
+    let test = TestApp::sqlite().await;
+    let ada = test.actor("ada").await;
+    let receiver = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).expect(1).mount(&receiver).await;
+    job_with_webhook(&test, &ada, receiver.uri()).await;
+    // a process that dies right after it has taken the row
+    let mut tx = test.db.begin().await.unwrap();
+    let now = test.clock.now();
+    assert_eq!(outbox::take(&mut tx, "webhook", now, Duration::from_secs(60), 10).await.unwrap().len(), 1);
+    tx.commit().await.unwrap();
+    assert_eq!(test.app.deliver_webhooks().await.unwrap(), 0);
+    test.clock.advance(Duration::from_secs(60));
+    assert_eq!(test.app.deliver_webhooks().await.unwrap(), 1);
+    assert_eq!(waiting(&test).await, 0);
+    test.finish().await;
+}
