@@ -45,6 +45,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("storage", "Storage"),
     ("queue", "Queue"),
     ("auth", "Login"),
+    ("webhooks", "Webhooks"),
     ("worker", "Worker"),
     ("retry", "Retries"),
     ("models", "Models"),
