@@ -63,6 +63,7 @@ struct Probe<'a> {
     held: Option<RunRef>,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn text(error: StoreError) -> String {
     error.to_string()
 }

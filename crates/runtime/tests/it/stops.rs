@@ -53,7 +53,9 @@ on_both! {
         assert_eq!((drained.given_back, drained.left_behind), (0, 0));
         assert_eq!(site.bench.status(job).await, JobStatus::Queued);
         let lease = site.bench.claim_one().await;
-        assert_eq!((lease.run.run.0, lease.attempts, lease.state), (2, 0, Some(json!({"next": 3}))));
+        // a claim that the drain gave up may have had it in between, and has put it back
+        assert!(lease.run.run.0 >= 2, "{:?}", lease.run);
+        assert_eq!((lease.attempts, lease.state), (0, Some(json!({"next": 3}))));
     }
 
     async fn a_run_that_does_not_come_back_is_given_back_within_the_grace(db) {
@@ -66,7 +68,8 @@ on_both! {
         assert_eq!((drained.given_back, drained.left_behind), (1, 0));
         assert!(began.elapsed() < Duration::from_secs(2));
         let lease = site.bench.claim_one().await;
-        assert_eq!((lease.run.run.0, lease.attempts), (2, 0));
+        assert!(lease.run.run.0 >= 2, "{:?}", lease.run);
+        assert_eq!(lease.attempts, 0);
     }
 
     async fn a_draining_worker_claims_nothing_more(db) {
