@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use windrow_core::{JobId, JobStatus, PicoUsd, Priority, Role, Timestamp};
+use windrow_core::{JobId, JobStatus, PicoUsd, Priority, Role, Scope, Timestamp};
 
 /// Self-hosted AI content jobs: a file or a prompt goes in, metered model work runs durably, versioned artifacts come
 /// out.
@@ -182,9 +182,10 @@ pub(crate) enum Key {
         /// What it is for.
         #[arg(long, default_value = "command line")]
         name: String,
-        /// What it may do: `full`, `read`, `worker` or `worker:WORKLOAD`. May be given more than once.
-        #[arg(long = "scope", default_value = "full")]
-        scopes: Vec<String>,
+        /// What it may do, within its owner's role: `read`, `write` (and read), `admin`, `worker:*` or `worker:WORKLOAD`. May
+        /// be given more than once.
+        #[arg(long = "scope", default_value = "write")]
+        scopes: Vec<Scope>,
     },
     /// List your keys.
     List,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use windrow_api_types::{ApiKey, CreateApiKey, CreatedApiKey, Page, User, WebhookSecret};
 use windrow_config::{AuthMode, DatabaseTarget};
-use windrow_core::{Role, Scope};
+use windrow_core::Role;
 use windrow_plugin::{CommandError, ExitCode, Host};
 
 use crate::args;
@@ -20,8 +20,6 @@ pub(crate) async fn key(command: args::Key, host: &dyn Host) -> Result<ExitCode,
     let console = host.console();
     match command {
         args::Key::Create { name, scopes } => {
-            let scopes = scopes.iter().map(|scope| scope.parse::<Scope>()).collect::<Result<_, _>>();
-            let scopes = scopes.map_err(|error| CommandError::usage(error.to_string()))?;
             let body = CreateApiKey { name, scopes, expires_at: None };
             let created: CreatedApiKey = client.post("/v1/keys", &body).await?;
             output::note(console, "shown once; keep it like a password:");

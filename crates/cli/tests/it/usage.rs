@@ -63,3 +63,18 @@ fn what_is_wrong_with_a_request_is_printed_once() {
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("/spec/template").count(), 1, "{}", ran.stderr);
 }
+
+#[test]
+fn a_key_is_made_without_options_and_may_do_what_its_owner_may() {
+    let windrow = Windrow::new();
+    let server = windrow.up();
+    let token = windrow.token("alice", "contributor");
+    let ran = windrow.run(&["key", "create", "--data-dir", "data", "--token", &token]).ok();
+    let keyed = server.api(ran.stdout.trim());
+    let me = keyed.get("/v1/me").expect(200).json();
+    assert_eq!(me["sub"], "alice", "{me}");
+    keyed.upload("a.jsonl", "application/x-ndjson", b"{\"a\": 1}\n");
+    let wrong = windrow.run(&["key", "create", "--scope", "all", "--data-dir", "data", "--token", &token]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.stderr.contains("worker:WORKLOAD"), "{}", wrong.stderr);
+}

@@ -162,21 +162,3 @@ proptest! {
         prop_assert_eq!(Offline::answer(&request).unwrap().0, text);
     }
 }
-
-#[tokio::test]
-#[ignore = "measures; run with --ignored --no-capture on an optimised build"]
-async fn rate_of_short_completions() {
-    let models = Models::new(ModelsSettings::default(), SystemClock::shared()).unwrap();
-    let model = models.resolve("offline").unwrap();
-    let schema = json!({"type": "object", "required": ["title", "tags"], "properties": {"title": {"type": "string"},
-        "tags": {"type": "array", "items": {"type": "string"}, "minItems": 2}, "score": {"type": "integer"}}});
-    for (what, schema) in [("text", None), ("json", Some(schema))] {
-        let started = std::time::Instant::now();
-        let calls: u32 = 20_000;
-        for seed in 0..calls {
-            let request = ModelRequest { seed: Some(seed.into()), ..request(PROMPT, 64, schema.clone()) };
-            model.call(&request).await.unwrap();
-        }
-        println!("{what}: {:.0} completions/s", f64::from(calls) / started.elapsed().as_secs_f64());
-    }
-}
