@@ -19,7 +19,7 @@ fn submit(api: &Api, records: u32) -> String {
 
 /// Every index once, in the job's JSONL.
 #[track_caller]
-fn assert_whole(api: &Api, job: &Value, records: u64) {
+pub fn assert_whole(api: &Api, job: &Value, records: u64) {
     assert_eq!(job["status"], "completed", "{job}");
     assert_eq!(job["result"]["records"], records, "{job}");
     let groups = api.get(&format!("/v1/jobs/{}/artifacts", job["id"].as_str().unwrap())).expect(200).json();
