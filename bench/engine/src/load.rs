@@ -151,5 +151,6 @@ fn job(store: &Store, owner: u64) -> NewJob {
         trace_id: None,
         webhook_url: None,
         needs_approval: false,
+        estimate: None,
     }
 }

@@ -153,7 +153,8 @@ pub struct JobProgress {
 /// What a job's tree costs, in USD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobCost {
-    /// What was expected at submit, where the workload says.
+    /// What was thought likely at submit; null where the workload makes no estimates, a model has no price, or the estimate
+    /// would have taken too long.
     #[schema(value_type = Option<String>)]
     pub estimate: Option<PicoUsd>,
     /// What is settled.

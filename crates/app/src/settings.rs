@@ -25,6 +25,10 @@ pub struct AppSettings {
     pub batch_max: usize,
     /// What a job may cost when its submit names no budget.
     pub default_budget: Option<PicoUsd>,
+    /// Jobs with a larger budget (without one: estimate) wait for an admin's approval; none do when absent.
+    pub approval_above: Option<PicoUsd>,
+    /// By workload, where the configuration says something.
+    pub approval_above_by_workload: BTreeMap<String, PicoUsd>,
     /// How long objects of dead uploads are kept.
     pub dead_uploads: Duration,
     /// How long ledger rows are kept.
@@ -42,6 +46,8 @@ impl Default for AppSettings {
             upload_max_by_workload: BTreeMap::new(),
             batch_max: 10_000,
             default_budget: None,
+            approval_above: None,
+            approval_above_by_workload: BTreeMap::new(),
             dead_uploads: Duration::from_secs(24 * 3600),
             ledger: Duration::from_secs(90 * 24 * 3600),
         }
@@ -53,6 +59,9 @@ impl AppSettings {
         let by_workload = |(name, section): (&String, &windrow_config::WorkloadSection)| {
             section.upload_max.map(|max| (name.clone(), max))
         };
+        let approval = |(name, section): (&String, &windrow_config::WorkloadSection)| {
+            section.approval_above_usd.map(|above| (name.clone(), above))
+        };
         Self {
             upload_link: config.storage.upload_link_ttl,
             download_link: config.storage.download_link_ttl,
@@ -60,9 +69,22 @@ impl AppSettings {
             upload_max_by_workload: config.workloads.iter().filter_map(by_workload).collect(),
             batch_max: usize::try_from(config.limits.batch_max).unwrap_or(usize::MAX),
             default_budget: config.models.default_budget_usd,
+            approval_above: config.limits.approval_above_usd,
+            approval_above_by_workload: config.workloads.iter().filter_map(approval).collect(),
             dead_uploads: config.retention.dead_uploads,
             ledger: config.retention.ledger,
             ..Self::default()
         }
+    }
+
+    /// Above which amount a job of this workload waits for an admin's approval; none when it never does.
+    pub fn approval_above(&self, workload: &str) -> Option<PicoUsd> {
+        self.approval_above_by_workload.get(workload).copied().or(self.approval_above)
+    }
+
+    /// Whether a job waits for an admin's approval. What counts is the most that it may cost; without a budget, what it is
+    /// likely to cost; without either it can't make priced calls, and waits for nobody.
+    pub fn needs_approval(&self, workload: &str, budget: Option<PicoUsd>, estimate: Option<PicoUsd>) -> bool {
+        self.approval_above(workload).zip(budget.or(estimate)).is_some_and(|(above, most)| most > above)
     }
 }

@@ -247,6 +247,18 @@ pub(crate) enum Job {
     Cancel { id: JobId },
     /// Put a failed job back into the queue.
     Retry { id: JobId },
+    /// Let a job run that waits for approval (admin).
+    Approve(Decide),
+    /// End a job that waits for approval (admin).
+    Reject(Decide),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Decide {
+    pub(crate) id: JobId,
+    /// Why; it stands in the audit log.
+    #[arg(long)]
+    pub(crate) reason: String,
 }
 
 #[derive(Clone, Debug, Subcommand)]

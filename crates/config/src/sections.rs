@@ -273,6 +273,8 @@ pub struct LimitsSection {
     pub upload_max: u64,
     pub batch_max: u32,
     pub max_running_per_owner: Option<u32>,
+    /// Jobs with a larger budget wait for an admin's yes.
+    pub approval_above_usd: Option<PicoUsd>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -318,6 +320,8 @@ pub struct WorkloadSection {
     pub stall_limit: Option<Duration>,
     /// In bytes.
     pub upload_max: Option<u64>,
+    /// Instead of `limits.approval_above_usd`.
+    pub approval_above_usd: Option<PicoUsd>,
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
 }

@@ -235,6 +235,8 @@ pub const CONTRACT: &[Setting] = &[
         "The most jobs in one batch."),
     setting("WINDROW_MAX_RUNNING_PER_OWNER", "limits.max_running_per_owner", count(1), "",
         "The most runs that one owner has at once. No limit by default.").by(SetBy::Operator),
+    setting("WINDROW_APPROVAL_ABOVE_USD", "limits.approval_above_usd", Kind::Money, "",
+        "Jobs whose budget (without one: estimate) is above this wait for an admin's approval. None do by default.").by(SetBy::Operator),
     // ---- retention
     setting("WINDROW_RETAIN_JOBS", "retention.jobs", Kind::Duration, "90d",
         "How long after its end a job is kept; longer while an artifact of it lives or its dead letter is undecided."),
@@ -270,6 +272,8 @@ pub const CONTRACT: &[Setting] = &[
         "How long a run of this workload may go without progress."),
     setting("", "workloads.*.upload_max", Kind::Bytes, "",
         "The largest upload for this workload."),
+    setting("", "workloads.*.approval_above_usd", Kind::Money, "",
+        "For this workload, instead of limits.approval_above_usd."),
     setting("", "workloads.*.settings.*", Kind::Text, "",
         "What the workload itself reads."),
     setting("DEFAULT_STANDARD_MODEL_VERSION", "workloads.style.settings.default_standard_model_version", Kind::Text, "",

@@ -32,5 +32,6 @@ pub use windrow_api_types::worker::{
     SCHEMA_VERSION, Settle, SettleResult, StopOrder, StopReason, StoredObject,
 };
 pub use workload::{
-    AfterCommit, Ended, JobRecord, Limits, Outcome, PrepareError, SubmitContext, Workload, WorkloadRegistry,
+    AfterCommit, Ended, JobRecord, Limits, Outcome, PrepareError, Prepared, SubmitContext, Workload,
+    WorkloadRegistry,
 };

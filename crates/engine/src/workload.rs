@@ -36,9 +36,24 @@ pub struct SubmitContext<'a> {
     pub job: JobId,
     pub now: Timestamp,
     pub budget: Option<PicoUsd>,
-    pub models: &'a Models,
+    pub models: &'a Arc<Models>,
     /// To look into the inputs that a spec names, before it is accepted.
     pub blob: &'a BlobStore,
+}
+
+/// A spec as it is stored, and what is known about its job at submit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// With everything pinned that may change later.
+    pub spec: Value,
+    /// What the job is likely to cost, in USD; none when nobody can say.
+    pub estimate: Option<PicoUsd>,
+}
+
+impl From<Value> for Prepared {
+    fn from(spec: Value) -> Self {
+        Self { spec, estimate: None }
+    }
 }
 
 /// How a run came to its end.
@@ -105,15 +120,25 @@ pub trait Workload: Send + Sync {
         None
     }
 
-    /// Checks what a schema can't say and pins what may change later (versions, models). The returned spec is what is
-    /// stored. A fault is named by JSON pointer into the spec.
+    /// Checks what a schema can't say and pins what may change later (versions, models). Whoever submits waits for it: an
+    /// estimate that takes long is left out. A fault is named by JSON pointer into the spec.
     async fn prepare(
         &self,
         _conn: &mut Conn,
         _submit: &SubmitContext<'_>,
         spec: Value,
-    ) -> Result<Value, PrepareError> {
-        Ok(spec)
+    ) -> Result<Prepared, PrepareError> {
+        Ok(spec.into())
+    }
+
+    /// Checks a stored spec again, before a job that waited for approval is queued: models and prices may be others by now.
+    async fn recheck(
+        &self,
+        _conn: &mut Conn,
+        _submit: &SubmitContext<'_>,
+        _spec: &Value,
+    ) -> Result<(), PrepareError> {
+        Ok(())
     }
 
     /// Where the database is: reads what the run needs.

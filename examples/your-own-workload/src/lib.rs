@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use windrow_core::{FieldError, JobError, OwnerId, UploadId};
 use windrow_engine::{
-    JobContext, JobRecord, NewArtifact, Outcome, Output, PrepareError, RunError, SubmitContext, Workload,
+    JobContext, JobRecord, NewArtifact, Outcome, Output, PrepareError, Prepared, RunError, SubmitContext,
+    Workload,
 };
 use windrow_store::{Conn, StoreError, uploads};
 
@@ -69,13 +70,13 @@ impl Workload for WordCount {
         conn: &mut Conn,
         submit: &SubmitContext<'_>,
         spec: Value,
-    ) -> Result<Value, PrepareError> {
+    ) -> Result<Prepared, PrepareError> {
         let fault = |message: &dyn std::fmt::Display| {
             PrepareError::Invalid(vec![FieldError::new("/upload", message)])
         };
         let Spec { upload, .. } = Spec::deserialize(&spec).map_err(|error| fault(&error))?;
         match find(conn, submit.owner, upload).await? {
-            Some(_) => Ok(spec),
+            Some(_) => Ok(spec.into()),
             None => Err(fault(&"you have no stored upload of this id: put its bytes and complete it")),
         }
     }

@@ -78,32 +78,30 @@ pub enum EstimateError {
 /// Tokens that a chat template puts around each message.
 const MESSAGE_OVERHEAD: u64 = 8;
 
-/// Estimates a job of `records` records. `models` has the pinned model of each step.
+/// Estimates a job of `records` records. `models` has the pinned model of each step; `sample` may end early.
 ///
 /// An answer's length is guessed as a quarter, half and all of its `max_tokens`, unless the caller has recorded ones;
 /// a later step's prompt is rendered with an answer of the likely length in place of the one that isn't there yet.
 ///
 /// # Errors
 /// When there is no sample, none of it renders, or a step has no model.
-pub fn estimate(
+pub fn estimate<'s>(
     template: &CompiledTemplate,
     models: &IndexMap<String, PinnedStep>,
-    sample: &[SeedRecord],
+    sample: impl IntoIterator<Item = &'s SeedRecord>,
     records: u64,
     random_seed: u64,
     facts: &dyn ModelFacts,
 ) -> Result<Estimate, EstimateError> {
-    if sample.is_empty() {
-        return Err(EstimateError::NoSample);
-    }
     let mut steps = Vec::with_capacity(template.steps());
     for step in &template.document().steps {
         let pinned = models.get(&step.id).ok_or_else(|| EstimateError::Unpinned(step.id.clone()))?;
         steps.push(Step::new(step, pinned, facts));
     }
-    let mut failures = Vec::new();
+    let (mut failures, mut sampled) = (Vec::new(), 0);
     for (index, seed) in (0u64..).zip(sample) {
         let record = RecordSeed { random_seed, index };
+        sampled += 1;
         match measure(template, &steps, seed, record, facts) {
             Ok(inputs) => {
                 for (step, input) in steps.iter_mut().zip(inputs) {
@@ -113,7 +111,9 @@ pub fn estimate(
             Err(error) => failures.push(error),
         }
     }
-    let sampled = sample.len() as u64;
+    if sampled == 0 {
+        return Err(EstimateError::NoSample);
+    }
     let failed = failures.len() as u64;
     let failure = failures.first().map(ToString::to_string);
     if failed == sampled {

@@ -6,8 +6,8 @@ use serde_json::Value;
 use windrow_blob::BlobError;
 use windrow_core::{FieldError, JobError, JobSeq, JobStatus, PicoUsd};
 use windrow_engine::{
-    AfterCommit, Ended, JobContext, JobRecord, Limits, Outcome, PrepareError, RunError, SubmitContext,
-    Workload,
+    AfterCommit, Ended, JobContext, JobRecord, Limits, Outcome, PrepareError, Prepared, RunError,
+    SubmitContext, Workload,
 };
 use windrow_store::{Conn, StoreError, Tx};
 
@@ -15,8 +15,8 @@ use crate::run::{self, Input, JobState, SeedObject, ShardSpec};
 use crate::spec::{JobSpec, MAX_RANDOM_SEED, PinnedSpec, json_schema};
 use crate::store::shards;
 use crate::use_cases::error_rate;
-use crate::use_cases::pinning;
 use crate::use_cases::seeds::{self, SeedsError};
+use crate::use_cases::{estimate, pinning};
 
 /// The workload's name.
 pub const NAME: &str = "generate";
@@ -51,22 +51,48 @@ impl Workload for Generate {
         conn: &mut Conn,
         submit: &SubmitContext<'_>,
         spec: Value,
-    ) -> Result<Value, PrepareError> {
+    ) -> Result<Prepared, PrepareError> {
         let spec = JobSpec::from_value(spec).map_err(PrepareError::Invalid)?;
         // any number will do, as long as it is pinned; a new job's id is as random as one needs to be
         let drawn = u64::from_le_bytes(submit.job.0.as_bytes()[8..].try_into().expect("half of 16 bytes"));
         let (pinned, document) =
             pinning::pin_spec(conn, submit.owner, submit.models, spec, drawn % MAX_RANDOM_SEED).await?;
         pinning::check_budget(&pinned, submit.models, submit.budget).map_err(PrepareError::Invalid)?;
-        if pinned.spec.make_seeds.is_none() {
-            let key = seeds::locate(conn, submit.owner, &pinned.spec.seed).await.map_err(refused)?;
-            let requirements = document.schema_requirements;
-            let refusal = seeds::refusal(submit.blob, &key, requirements, pinned.spec.on_invalid).await;
-            if let Some(report) = refusal.map_err(refused)? {
-                return Err(PrepareError::Invalid(seeds::faults(&report, "/seed")));
+        let sample = match &pinned.spec.make_seeds {
+            Some(make) => vec![make.seed_record(); estimate::SUBMIT_SAMPLE],
+            None => {
+                let key = seeds::locate(conn, submit.owner, &pinned.spec.seed).await.map_err(refused)?;
+                let requirements = document.schema_requirements.clone();
+                let judged = seeds::judge(submit.blob, &key, requirements, pinned.spec.on_invalid);
+                judged
+                    .await
+                    .map_err(refused)?
+                    .map_err(|report| PrepareError::Invalid(seeds::faults(&report, "/seed")))?
             }
+        };
+        let stored = serde_json::to_value(&pinned).expect("a pinned spec is made of texts and numbers");
+        let estimate =
+            estimate::at_submit(conn, submit.owner, submit.models, pinned, document, sample).await?;
+        Ok(Prepared { spec: stored, estimate })
+    }
+
+    async fn recheck(
+        &self,
+        _conn: &mut Conn,
+        submit: &SubmitContext<'_>,
+        spec: &Value,
+    ) -> Result<(), PrepareError> {
+        let pinned: PinnedSpec = serde_json::from_value(spec.clone())
+            .map_err(|error| PrepareError::Invalid(vec![FieldError::new("", error)]))?;
+        let gone = pinned.steps.iter().filter_map(|(step, pinned)| {
+            let why = submit.models.resolve(&pinned.model).err()?;
+            Some(FieldError::new("/template", format!("step {step}: {why}")))
+        });
+        let gone: Vec<FieldError> = gone.collect();
+        if !gone.is_empty() {
+            return Err(PrepareError::Invalid(gone));
         }
-        Ok(serde_json::to_value(pinned).expect("a pinned spec is made of texts and numbers"))
+        pinning::check_budget(&pinned, submit.models, submit.budget).map_err(PrepareError::Invalid)
     }
 
     async fn load(&self, conn: &mut Conn, job: &JobRecord) -> Result<Value, JobError> {

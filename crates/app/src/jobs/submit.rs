@@ -1,6 +1,5 @@
 //! Submit: login, then the key, then validation, then pinning, then one transaction.
 
-use serde_json::Value;
 use windrow_api_types::{Job, SubmitJob};
 use windrow_core::{FieldError, JobId, PicoUsd, Timestamp};
 use windrow_engine::{PrepareError, SubmitContext};
@@ -93,12 +92,15 @@ impl App {
             .or(self.parts.settings.default_budget);
         let (models, blob) = (&self.parts.models, &self.parts.blob);
         let context = SubmitContext { owner: actor.owner(), job: id, now, budget, models, blob };
-        let spec = workload.prepare(conn, &context, request.spec.clone()).await.map_err(refused)?;
-        Ok(Prepared { new: new_job(actor, request, &spec, id, budget, idempotency, now) })
+        let prepared = workload.prepare(conn, &context, request.spec.clone()).await.map_err(refused)?;
+        let settings = &self.parts.settings;
+        let needs_approval = settings.needs_approval(&request.workload, budget, prepared.estimate);
+        let new = new_job(actor, request, prepared, id, budget, idempotency, now);
+        Ok(Prepared { new: NewJob { needs_approval, ..new } })
     }
 }
 
-fn refused(error: PrepareError) -> AppError {
+pub(super) fn refused(error: PrepareError) -> AppError {
     let under_spec = |fault: FieldError| FieldError { pointer: format!("/spec{}", fault.pointer), ..fault };
     match error {
         PrepareError::Invalid(faults) => AppError::InvalidSpec(faults.into_iter().map(under_spec).collect()),
@@ -110,7 +112,7 @@ fn refused(error: PrepareError) -> AppError {
 fn new_job(
     actor: &Actor,
     request: SubmitJob,
-    spec: &Value,
+    prepared: windrow_engine::Prepared,
     id: JobId,
     budget: Option<PicoUsd>,
     idempotency: Option<(String, [u8; 32])>,
@@ -120,7 +122,7 @@ fn new_job(
         id,
         owner: actor.owner(),
         workload: request.workload,
-        spec: spec.to_string(),
+        spec: prepared.spec.to_string(),
         spec_version: i64::from(request.schema_version.unwrap_or(windrow_api_types::SCHEMA_VERSION)),
         priority: request.priority.unwrap_or_default(),
         run_at: request.run_at.unwrap_or(now),
@@ -130,5 +132,6 @@ fn new_job(
         trace_id: actor.trace_id.clone(),
         webhook_url: request.webhook_url,
         needs_approval: false,
+        estimate: prepared.estimate,
     }
 }

@@ -53,7 +53,12 @@ pub(crate) fn job(app: &App, row: JobRow, sums: Option<&Sums>) -> Result<Job, Ap
     })
 }
 
-fn json(table: &'static str, column: &'static str, row: &JobRow, text: &str) -> Result<Value, AppError> {
+pub(super) fn json(
+    table: &'static str,
+    column: &'static str,
+    row: &JobRow,
+    text: &str,
+) -> Result<Value, AppError> {
     let broken = |error| StoreError::invariant(table, column, row.id, error);
     serde_json::from_str(text).map_err(|error| AppError::internal(broken(error)))
 }
@@ -61,7 +66,7 @@ fn json(table: &'static str, column: &'static str, row: &JobRow, text: &str) -> 
 fn cost(row: &JobRow, sums: Option<&Sums>) -> JobCost {
     let summed = sums.map(|sums| sums.cost).or(row.cost).unwrap_or(PicoUsd::ZERO);
     JobCost {
-        estimate: None,
+        estimate: row.estimate,
         // a budget is exact at any time, but knows only what counts against it
         actual: row.spent.map_or(summed, |spent| spent.max(summed)),
         reserved: row.reserved.unwrap_or(PicoUsd::ZERO),

@@ -91,6 +91,7 @@ impl<'a> Probe<'a> {
             trace_id: None,
             webhook_url: None,
             needs_approval: false,
+            estimate: None,
         };
         match self.store.submit(vec![job]).await.map_err(text)?[..] {
             [Submitted::Created { seq, .. }] => {

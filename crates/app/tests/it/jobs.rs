@@ -126,6 +126,7 @@ on_both! {
             trace_id: None,
             webhook_url: None,
             needs_approval: true,
+            estimate: None,
         };
         let second = windrow_store::hot::NewJob { id: windrow_core::JobId::new(&*test.clock), ..new.clone() };
         windrow_store::hot::submit(&mut tx, &[new.clone(), second.clone()], test.clock.now()).await.unwrap();

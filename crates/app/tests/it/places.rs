@@ -88,6 +88,7 @@ fn a_job(test: &TestApp) -> NewJob {
         trace_id: None,
         webhook_url: None,
         needs_approval: false,
+        estimate: None,
     }
 }
 

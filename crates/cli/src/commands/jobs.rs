@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use windrow_api_types::{Event, Job, Page, SubmitJob, Submitted};
+use windrow_api_types::{Decision, Event, Job, Page, SubmitJob, Submitted};
 use windrow_client::{Client, ClientError};
 use windrow_core::{JobId, JobStatus};
 use windrow_plugin::{CommandError, Console, ExitCode, Host};
@@ -24,8 +24,10 @@ pub(crate) async fn run(command: args::Job, host: &dyn Host) -> Result<ExitCode,
             output::result(console, &job, |out| output::job_details(out, &job))?;
         }
         args::Job::Watch { id } => return watch(&client, console, id).await,
-        args::Job::Cancel { id } => change(&client, console, id, "cancel").await?,
-        args::Job::Retry { id } => change(&client, console, id, "retry").await?,
+        args::Job::Cancel { id } => change(&client, console, id, "cancel", json!({})).await?,
+        args::Job::Retry { id } => change(&client, console, id, "retry", json!({})).await?,
+        args::Job::Approve(decide) => self::decide(&client, console, decide, "approve").await?,
+        args::Job::Reject(decide) => self::decide(&client, console, decide, "reject").await?,
     }
     Ok(ExitCode::Ok)
 }
@@ -49,7 +51,8 @@ async fn submit(client: &Client, console: Console, submit: args::Submit) -> Resu
         return watch(client, console, submitted.job.id).await;
     }
     output::result(console, &submitted, |out| {
-        writeln!(out, "{} {}", submitted.job.id, if submitted.reused { "(already there)" } else { "queued" })
+        let status = if submitted.reused { "(already there)" } else { submitted.job.status.as_str() };
+        writeln!(out, "{} {status}", submitted.job.id)
     })?;
     Ok(ExitCode::Ok)
 }
@@ -70,8 +73,23 @@ async fn list(client: &Client, console: Console, filter: &args::JobFilter) -> Re
     Ok(())
 }
 
-async fn change(client: &Client, console: Console, id: JobId, verb: &str) -> Result<(), CommandError> {
-    let job: Job = client.post(&format!("/v1/jobs/{id}/{verb}"), &json!({})).await?;
+async fn decide(
+    client: &Client,
+    console: Console,
+    decide: args::Decide,
+    verb: &str,
+) -> Result<(), CommandError> {
+    change(client, console, decide.id, verb, json!(Decision { reason: decide.reason })).await
+}
+
+async fn change(
+    client: &Client,
+    console: Console,
+    id: JobId,
+    verb: &str,
+    body: Value,
+) -> Result<(), CommandError> {
+    let job: Job = client.post(&format!("/v1/jobs/{id}/{verb}"), &body).await?;
     output::result(console, &job, |out| writeln!(out, "{} {}", job.id, job.status))?;
     Ok(())
 }

@@ -97,6 +97,7 @@ impl Bench {
             trace_id: None,
             webhook_url: None,
             needs_approval: false,
+            estimate: None,
         };
         let submitted = self.store.submit(vec![job]).await.expect("the job is taken");
         assert!(matches!(submitted[..], [Submitted::Created { .. }]), "{submitted:?}");

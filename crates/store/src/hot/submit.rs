@@ -29,6 +29,8 @@ pub struct NewJob {
     pub webhook_url: Option<String>,
     /// The job waits for a person's yes before it is queued.
     pub needs_approval: bool,
+    /// What it is expected to cost, where its workload says.
+    pub estimate: Option<PicoUsd>,
 }
 
 /// The budget of a job's tree; its id is the job's.
@@ -158,14 +160,15 @@ async fn existing(
 const INSERT_POSTGRES: &str = "
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-                         $8::uuid[], $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::boolean[])
+                         $8::uuid[], $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::boolean[],
+                         $16::bigint[])
         AS i(id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key, request_hash,
-             request_id, trace_id, webhook_url, needs_approval)
+             request_id, trace_id, webhook_url, needs_approval, estimate)
 ), made AS (
     INSERT INTO jobs (id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key,
-                      request_hash, request_id, trace_id, webhook_url, needs_approval, created_at)
+                      request_hash, request_id, trace_id, webhook_url, needs_approval, estimate, created_at)
     SELECT id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key,
-           request_hash, request_id, trace_id, webhook_url, needs_approval, $15
+           request_hash, request_id, trace_id, webhook_url, needs_approval, estimate, $15
     FROM input
     ON CONFLICT DO NOTHING
     RETURNING seq, id, owner_id, workload, priority, run_at, needs_approval, budget_id
@@ -200,6 +203,7 @@ async fn insert_postgres(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Resul
         .bind(all(batch, |job| job.webhook_url.clone()))
         .bind(all(batch, |job| job.needs_approval))
         .bind(now.as_micros())
+        .bind(all(batch, |job| job.estimate.map(PicoUsd::as_pico)))
         .fetch_all(conn)
         .await
         .map_err(|error| StoreError::from_sqlx(INSERT_POSTGRES, error))
@@ -229,6 +233,7 @@ async fn insert_sqlite(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<
             ("trace_id", Col::Text),
             ("webhook_url", Col::Text),
             ("needs_approval", Col::Bool),
+            ("estimate", Col::Int),
         ];
         let names = columns.map(|(name, _)| name).join(", ");
         let rows = dialect.rows("$1", "i", &columns);
@@ -303,5 +308,6 @@ fn sqlite_row(job: &NewJob, now: Timestamp) -> impl serde::Serialize + '_ {
         &job.trace_id,
         &job.webhook_url,
         job.needs_approval,
+        job.estimate.map(PicoUsd::as_pico),
     )
 }

@@ -14,8 +14,10 @@ use crate::{Db, StoreError, Tx};
 use ledger::LedgerRow;
 
 /// The platform's own tables.
-pub const PLATFORM: MigrationSet =
-    crate::migration_set!("platform", [(1, "engine", "0001_engine"), (2, "platform", "0002_platform")]);
+pub const PLATFORM: MigrationSet = crate::migration_set!(
+    "platform",
+    [(1, "engine", "0001_engine"), (2, "platform", "0002_platform"), (3, "estimate", "0003_estimate")]
+);
 
 /// The schema is not what this program needs.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -34,6 +34,7 @@ fn job(n: u128, priority: Priority) -> NewJob {
         trace_id: None,
         webhook_url: None,
         needs_approval: false,
+        estimate: None,
     }
 }
 

@@ -3,11 +3,13 @@
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use windrow_core::FieldError;
-use windrow_engine::{JobContext, Outcome, Output, PrepareError, RunError, SubmitContext, Workload};
+use windrow_engine::{
+    JobContext, Outcome, Output, PrepareError, Prepared, RunError, SubmitContext, Workload,
+};
 use windrow_store::Conn;
 
 /// Echoes its spec's `text`. With `pin`, the stored spec says what `prepare` was told; with `refuse`, `prepare` refuses;
-/// with `priced`, it wants a budget.
+/// with `priced`, it wants a budget; with `stale`, it is refused when it is approved. `estimate` is what it is said to cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Echo;
 
@@ -29,6 +31,8 @@ impl Workload for Echo {
                 "pin": {"type": "boolean"},
                 "refuse": {"type": "boolean"},
                 "priced": {"type": "boolean"},
+                "estimate": {"type": "string"},
+                "stale": {"type": "boolean"},
             },
         })
     }
@@ -38,7 +42,7 @@ impl Workload for Echo {
         _conn: &mut Conn,
         submit: &SubmitContext<'_>,
         mut spec: Value,
-    ) -> Result<Value, PrepareError> {
+    ) -> Result<Prepared, PrepareError> {
         let asked = |name: &str| spec.get(name).and_then(Value::as_bool).unwrap_or(false);
         if asked("refuse") {
             return Err(PrepareError::Invalid(vec![FieldError::new("/refuse", "was asked for")]));
@@ -52,7 +56,21 @@ impl Workload for Echo {
         if asked("pin") {
             spec["pinned"] = json!({"owner": submit.owner, "budget": submit.budget});
         }
-        Ok(spec)
+        let estimate = spec.get("estimate").and_then(|usd| serde_json::from_value(usd.clone()).ok());
+        Ok(Prepared { spec, estimate })
+    }
+
+    async fn recheck(
+        &self,
+        _conn: &mut Conn,
+        submit: &SubmitContext<'_>,
+        spec: &Value,
+    ) -> Result<(), PrepareError> {
+        if spec.get("stale").and_then(Value::as_bool).unwrap_or(false) {
+            let message = format!("is no longer what {} USD pay for", submit.budget.unwrap_or_default());
+            return Err(PrepareError::Invalid(vec![FieldError::new("/stale", message)]));
+        }
+        Ok(())
     }
 
     async fn run(&self, ctx: JobContext, _input: Value) -> Result<Outcome, RunError> {

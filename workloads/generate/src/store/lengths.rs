@@ -15,11 +15,14 @@ row! {
 
 /// Among so many of the owner's latest jobs the template's are looked for.
 const JOBS: u32 = 50;
-/// Enough to tell how long answers are.
-const ANSWERS: u32 = 2_000;
 
-/// The ledgered answers of the owner's latest job with this template that has any, in no order.
-pub async fn of_template(conn: &mut Conn, owner: OwnerId, template: &str) -> Result<Vec<Answer>, StoreError> {
+/// The ledgered answers of the owner's latest job with this template that has any: at most `most`, in no order.
+pub async fn of_template(
+    conn: &mut Conn,
+    owner: OwnerId,
+    template: &str,
+    most: u32,
+) -> Result<Vec<Answer>, StoreError> {
     let pinned = conn.dialect().json_text("j.spec", &["template", "id"]);
     let jobs = fetch_all!(
         conn,
@@ -43,7 +46,7 @@ pub async fn of_template(conn: &mut Conn, owner: OwnerId, template: &str) -> Res
                AND l.step IS NOT NULL AND l.model IS NOT NULL
              LIMIT $2",
             job,
-            ANSWERS,
+            most,
         )?;
         if !answers.is_empty() {
             return Ok(answers);

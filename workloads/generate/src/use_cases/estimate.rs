@@ -1,6 +1,9 @@
 //! What a job would cost, from its own template, seed data and models.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use windrow_blob::BlobStore;
 use windrow_core::{FieldError, OwnerId, PicoUsd};
@@ -14,10 +17,18 @@ use crate::estimate::{Estimate, EstimateError, ModelFacts, Range, estimate};
 use crate::seed::SeedRecord;
 use crate::spec::{JobSpec, PinnedSpec};
 use crate::store::lengths::{self, Answer};
-use crate::template::CompiledTemplate;
+use crate::template::{CompiledTemplate, TemplateDocument};
 
 /// How many seed records are rendered.
 pub const SAMPLE: usize = 100;
+/// How many are at a submit, where somebody waits.
+pub const SUBMIT_SAMPLE: usize = 20;
+/// The longest that a submit waits for its estimate: a template may make every record slow. A tokenizer's tables, which
+/// load on first use, fit in.
+const SUBMIT_PATIENCE: Duration = Duration::from_secs(1);
+/// The most recorded answers that are read: by an estimate, and at a submit.
+const ANSWERS: u32 = 2_000;
+const SUBMIT_ANSWERS: u32 = 200;
 /// So many recorded answers of a step say more than a guess.
 const ENOUGH_ANSWERS: usize = 20;
 
@@ -71,7 +82,7 @@ pub async fn plan(
     let recorded = match &pinned.spec.make_seeds {
         // one template for all examples: their lengths say nothing of each other
         Some(_) => Vec::new(),
-        None => lengths::of_template(conn, owner, &pinned.template.id)
+        None => lengths::of_template(conn, owner, &pinned.template.id, ANSWERS)
             .await
             .map_err(|error| EstimateFailure::Prepare(error.into()))?,
     };
@@ -93,6 +104,42 @@ fn measured(answers: Vec<Answer>) -> Lengths {
         Range { low: lengths[count / 10], likely: mean, high: lengths[count * 19 / 20] }
     };
     by_step.into_iter().map(|(step, lengths)| (step, range(lengths))).collect()
+}
+
+/// What a job is likely to cost, from seed records that its submit has read: the `likely` of [`Planned::estimate`], from
+/// a smaller sample. None when a model has no price, nothing renders, or it would take too long.
+pub async fn at_submit(
+    conn: &mut Conn,
+    owner: OwnerId,
+    models: &Arc<Models>,
+    pinned: PinnedSpec,
+    document: TemplateDocument,
+    sample: Vec<serde_json::Value>,
+) -> Result<Option<PicoUsd>, PrepareError> {
+    let recorded = match &pinned.spec.make_seeds {
+        Some(_) => Vec::new(),
+        None => lengths::of_template(conn, owner, &pinned.template.id, SUBMIT_ANSWERS).await?,
+    };
+    let (models, lengths) = (Arc::clone(models), measured(recorded));
+    let late = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&late);
+    let work = tokio::task::spawn_blocking(move || {
+        let template = CompiledTemplate::compile(document, &pinned.template.fragments()).ok()?;
+        let sample: Vec<SeedRecord> =
+            (0..).zip(&sample).map(|(number, record)| SeedRecord::new(number, record)).collect();
+        let in_time = sample.iter().take_while(|_| !stop.load(Ordering::Relaxed));
+        let facts = Facts { models: &models, lengths: &lengths };
+        let (steps, records, seed) = (&pinned.steps, pinned.spec.records, pinned.random_seed());
+        let estimated = estimate(&template, steps, in_time, records, seed, &facts).ok()?;
+        estimated.unpriced.is_empty().then_some(estimated.cost_usd.likely)
+    });
+    let Ok(done) = tokio::time::timeout(SUBMIT_PATIENCE, work).await else {
+        // the thread ends with the record that it renders
+        late.store(true, Ordering::Relaxed);
+        return Ok(None);
+    };
+    // it is only a hint: a job isn't refused because its estimate panicked
+    Ok(done.ok().flatten())
 }
 
 impl Planned {

@@ -14,6 +14,7 @@ use crate::seed::{
     BadRecord, FieldPath, MAX_BAD_RECORDS, SeedError, SeedLimits, SeedReader, SeedReport, unmet,
 };
 use crate::spec::{OnError, SeedRef};
+use crate::use_cases::estimate::SUBMIT_SAMPLE;
 
 /// So much of a seed file is looked at when somebody waits for the answer, in bytes as stored. The run reads all of it.
 pub const LOOK_BYTES: u64 = 64 << 20;
@@ -78,23 +79,28 @@ pub async fn look(blob: &BlobStore, key: &str, requirements: Vec<FieldPath>) -> 
     .await
 }
 
-/// What keeps a job from being submitted with this seed data; none when it may. With [`OnError::Skip`] one valid record
-/// is enough, and the look ends there. What lies behind [`LOOK_BYTES`] is left for the run to judge.
-pub async fn refusal(
+/// Whether a job may be submitted with this seed data: some of its valid records, or what keeps it from that. With
+/// [`OnError::Skip`] one valid record is enough, and the look ends when it has enough to show. What lies behind
+/// [`LOOK_BYTES`] is left for the run to judge.
+pub async fn judge(
     blob: &BlobStore,
     key: &str,
     requirements: Vec<FieldPath>,
     on_invalid: OnError,
-) -> Result<Option<SeedReport>, SeedsError> {
+) -> Result<Result<Vec<serde_json::Value>, SeedReport>, SeedsError> {
     read(blob, key, move |reader| {
         let mut found = Found::new(reader, requirements);
-        let truncated = found.walk(|report| report.valid == 0 || on_invalid == OnError::Fail)?;
+        found.keep = Some(Kept { count: SUBMIT_SAMPLE, stride: 1, records: Vec::new() });
+        let enough = SUBMIT_SAMPLE as u64;
+        let truncated = found.walk(|report| report.valid < enough || on_invalid == OnError::Fail)?;
+        let mut records = found.keep.take().map(|kept| kept.records).unwrap_or_default();
+        records.truncate(SUBMIT_SAMPLE);
         let report = found.into_report();
         let refused = match on_invalid {
             OnError::Skip => report.valid == 0 && !truncated,
             OnError::Fail => report.invalid > 0 || report.valid == 0 && !truncated,
         };
-        Ok(refused.then_some(report))
+        Ok(if refused { Err(report) } else { Ok(records) })
     })
     .await
 }

@@ -179,10 +179,32 @@ on_both! {
         assert!(usd("low") < usd("likely") && usd("likely") < usd("high"), "{estimate}");
         assert_eq!((&estimate["budget_usd"], &estimate["within_budget"]), (&json!("0.001"), &json!(false)));
         assert_eq!(stub.calls(), 0);
+        // the job keeps what was likely when it was submitted
+        let job = it.submit(spec.clone(), None).await;
+        assert_eq!(job.cost.estimate.unwrap().to_string(), estimate["cost_usd"]["likely"].as_str().unwrap());
+        let actor = it.test.actor("alice").await;
+        it.test.app.cancel_job(&actor, job.id).await.unwrap();
         let mut bad = spec.clone();
         bad["records"] = json!(0);
         let problem = it.post("/v1/generate/estimate", &json!({"spec": bad})).await.expect(422).json();
         assert_eq!(problem["errors"][0]["pointer"], "/spec/records");
+        it.test.finish().await;
+    }
+
+    async fn a_job_waits_for_no_estimate_that_takes_long(db) {
+        let it = Installation::start(db, None).await;
+        let slow = "{% for i in range(900) %}{% for j in range(200) %}{% set a = j * 2 %}{% endfor %}{% endfor %}{{ title }}";
+        let text = "template:\n  name: slow\n  schema_requirements: [title]\n  steps:\n";
+        let step = |id: &str| format!("    - {{id: {id}, model: offline, max_tokens: 20, prompt: '{slow}'}}\n");
+        let steps: String = ["a", "b", "c", "d", "e", "f", "g", "h"].map(step).concat();
+        let id = it.template(&format!("{text}{steps}")).await;
+        let seed = it.upload("{\"title\": \"Dew\"}\n".repeat(30).as_bytes()).await;
+        let spec = json!({"template": id, "seed": seed, "records": 1});
+        let begun = std::time::Instant::now();
+        let job = it.submit(spec, None).await;
+        assert_eq!(job.cost.estimate, None, "{:?}", begun.elapsed());
+        let actor = it.test.actor("alice").await;
+        it.test.app.cancel_job(&actor, job.id).await.unwrap();
         it.test.finish().await;
     }
 

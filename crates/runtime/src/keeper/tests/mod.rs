@@ -76,6 +76,7 @@ impl Kept {
             trace_id: None,
             webhook_url: None,
             needs_approval: false,
+            estimate: None,
         }
     }
 

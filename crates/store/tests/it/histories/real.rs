@@ -402,6 +402,7 @@ fn new_job(job: &SubmitJob, now: Timestamp) -> NewJob {
         trace_id: None,
         webhook_url: None,
         needs_approval: job.approval,
+        estimate: None,
     }
 }
 

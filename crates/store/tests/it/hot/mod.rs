@@ -61,6 +61,7 @@ impl Bench {
             trace_id: None,
             webhook_url: None,
             needs_approval: false,
+            estimate: None,
         }
     }
 
