@@ -96,7 +96,7 @@ pub(crate) struct Up {
     pub(crate) listen: Listen,
     /// Run handlers in this many child processes instead of in this one.
     #[arg(long, value_name = "N")]
-    pub(crate) worker_processes: Option<usize>,
+    pub(crate) worker_processes: Option<u32>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -109,10 +109,16 @@ pub(crate) struct Worker {
     pub(crate) workloads: Vec<String>,
     /// Run handlers in this many child processes instead of in this one.
     #[arg(long, value_name = "N")]
-    pub(crate) worker_processes: Option<usize>,
+    pub(crate) worker_processes: Option<u32>,
     /// Speak the worker protocol through this socket; how a supervisor starts its children.
-    #[arg(long, hide = true, value_name = "SOCKET")]
+    #[arg(long, hide = true, value_name = "SOCKET", requires = "child_name")]
     pub(crate) child: Option<PathBuf>,
+    /// The name under which the supervisor lets the child claim.
+    #[arg(long, hide = true, value_name = "NAME", requires = "child")]
+    pub(crate) child_name: Option<String>,
+    /// Run one suspect, alone, and end.
+    #[arg(long, hide = true, requires = "child")]
+    pub(crate) suspect: bool,
 }
 
 #[derive(Clone, Debug, Args)]

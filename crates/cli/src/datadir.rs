@@ -1,8 +1,9 @@
 //! The directory of an embedded installation: who owns it, and where its pieces are.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -22,6 +23,9 @@ pub(crate) struct OwnerLock {
 
 /// Linux allows 107 bytes in a socket's path (`man 7 unix`).
 const MAX_SOCKET_PATH: usize = 107;
+
+/// How the names of sockets for children begin.
+const CHILDREN: &str = "children-";
 
 impl DataDir {
     /// Makes the directory when it is absent; it is the user's alone.
@@ -48,12 +52,33 @@ impl DataDir {
     /// The socket of the directory's owner. A path too long for a socket goes to the temporary directory, under a name
     /// that only this directory has.
     pub(crate) fn socket(&self) -> PathBuf {
-        let path = self.root.join("windrow.sock");
+        self.short("windrow.sock")
+    }
+
+    fn short(&self, name: &str) -> PathBuf {
+        let path = self.root.join(name);
         if path.as_os_str().len() <= MAX_SOCKET_PATH {
             return path;
         }
-        let digest = hex::encode(Sha256::digest(self.root.as_os_str().as_encoded_bytes()));
+        let digest = hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()));
         std::env::temp_dir().join(format!("windrow-{}.sock", &digest[..16]))
+    }
+
+    /// A socket for this process's own children, where others use the directory too. What processes that were killed left
+    /// is removed.
+    pub(crate) fn children_socket(&self) -> anyhow::Result<PathBuf> {
+        let unreadable = || format!("can't read {}", self.root.display());
+        for entry in fs::read_dir(&self.root).with_context(unreadable)? {
+            let path = entry.with_context(unreadable)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let ours = name.starts_with(CHILDREN) && name.ends_with(".sock");
+            let deserted =
+                || UnixStream::connect(&path).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused);
+            if ours && deserted() {
+                let _another_was_faster = fs::remove_file(&path);
+            }
+        }
+        Ok(self.short(&format!("{CHILDREN}{}.sock", std::process::id())))
     }
 
     /// Takes the directory, if nobody has it. The holder's description goes into the lock file for others to read.

@@ -53,7 +53,7 @@ impl Host for CommandHost {
         input.env.extend(overrides);
         input = input.with_flag("WINDROW_DATA_DIR", dir.display().to_string());
         let config = Config::load(&input).map_err(|error| CommandError::new(ExitCode::Usage, error))?;
-        let running = Running::start(config, Roles::EMBEDDED).await.map_err(|error| {
+        let running = Running::start(config, &input, Roles::EMBEDDED).await.map_err(|error| {
             match error.downcast::<compose::InUse>() {
                 // commands with an engine of their own name its directory by --out
                 Ok(in_use) => {

@@ -1,10 +1,12 @@
 //! `windrow`: the command line and the composition root. It knows every crate and decides nothing that a crate could.
 
 mod args;
+mod children;
 mod commands;
 mod compose;
 mod datadir;
 mod deliveries;
+mod engines;
 mod host;
 mod local_door;
 mod logging;
@@ -15,6 +17,8 @@ mod serve;
 mod server;
 mod settings;
 mod signals;
+mod work;
+mod workers;
 mod workloads;
 
 use std::process::ExitCode as ProcessExit;
@@ -70,10 +74,13 @@ async fn platform(cli: Cli) -> Result<ExitCode, CommandError> {
     let Cli { global, command } = cli;
     let console = output::console(global.json);
     match command {
-        Command::Up(up) => serving(&settings::listening(&global, &up.listen), Roles::UP, console).await,
+        Command::Up(up) => serving(&settings::all_in_one(&global, &up), Roles::UP, console).await,
         Command::Api(listen) => serving(&settings::listening(&global, &listen), Roles::API, console).await,
         Command::Worker(worker) => {
-            serving(&settings::working(&global, &worker), Roles::WORKER, console).await
+            let input = settings::working(&global, &worker);
+            let config = loaded(&input)?;
+            logging::start(&config, false);
+            work::run(config, &input, worker, console).await
         }
         Command::Config(args::ConfigCommand::Check) => {
             commands::config::check(&settings::input(&global), console)
@@ -123,7 +130,7 @@ async fn serving(
 ) -> Result<ExitCode, CommandError> {
     let config = loaded(input)?;
     logging::start(&config, false);
-    server::run(config, roles, console).await
+    server::run(config, input, roles, console).await
 }
 
 fn command_host(global: &Global) -> Result<CommandHost, CommandError> {

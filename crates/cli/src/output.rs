@@ -54,6 +54,11 @@ pub(crate) fn failure(console: Console, error: &anyhow::Error) {
     }
 }
 
+/// What a child process said on standard error, as it is.
+pub(crate) fn relay(bytes: &[u8]) {
+    let _nobody_reads_it = std::io::stderr().lock().write_all(bytes);
+}
+
 /// One line for people on standard error; silent with `--json`.
 pub(crate) fn note(console: Console, line: impl std::fmt::Display) {
     if !console.json {

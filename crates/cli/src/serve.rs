@@ -24,6 +24,11 @@ pub(crate) async fn listen(bind: IpAddr, port: u16) -> anyhow::Result<TcpListene
         .with_context(|| format!("can't listen on {bind} port {port}; choose another with --port"))
 }
 
+/// How to reach a port on this machine.
+pub(crate) fn url(listener: &TcpListener) -> anyhow::Result<String> {
+    Ok(format!("http://{}", listener.local_addr()?))
+}
+
 /// Serves a router on a port, and one on a socket that is the user's alone.
 pub(crate) fn serve(
     tcp: Option<(TcpListener, Router)>,

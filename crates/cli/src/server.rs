@@ -1,29 +1,24 @@
-//! An installation that runs: its API, its worker, its keeper, until it is told to stop.
+//! An installation that runs: its API, its workers, its keeper, until it is told to stop.
 
-use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
-use windrow_config::{Config, DatabaseTarget};
-use windrow_engine::{
-    AssetCache, LimitOverride, Limits, LocalEngine, LocalParts, LocalSettings, RunServices,
-};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use windrow_config::{Config, DatabaseTarget, Input};
+use windrow_engine::LocalEngine;
 use windrow_plugin::{CommandError, Console, ExitCode};
-use windrow_runtime::{
-    Keeper, KeeperHandle, KeeperParts, KeeperSettings, Worker, WorkerHandle, WorkerSettings,
-};
-use windrow_store::hot::Caps;
+use windrow_rest::{ChildDoor, child_routes, probes};
+use windrow_runtime::{Keeper, KeeperHandle, KeeperParts, KeeperSettings};
 
 use crate::compose::{Migrations, Platform};
 use crate::deliveries::Deliveries;
 use crate::serve::{self, Served};
-use crate::{local_door, output, random, signals};
-
-/// Bytes of shared objects that a process keeps in memory.
-const ASSET_CACHE_BYTES: usize = 128 << 20;
+use crate::workers::Workers;
+use crate::{engines, local_door, output, signals};
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +27,8 @@ pub(crate) struct Roles {
     pub(crate) api: bool,
     /// Claims and runs jobs.
     pub(crate) worker: bool,
+    /// Answers probes on a port of their own, when one is set.
+    pub(crate) probes: bool,
     pub(crate) migrations: MigrationsAtStart,
 }
 
@@ -44,13 +41,15 @@ pub(crate) enum MigrationsAtStart {
 }
 
 impl Roles {
-    pub(crate) const UP: Self = Self { api: true, worker: true, migrations: MigrationsAtStart::Apply };
+    pub(crate) const UP: Self =
+        Self { api: true, worker: true, probes: false, migrations: MigrationsAtStart::Apply };
     pub(crate) const API: Self =
-        Self { api: true, worker: false, migrations: MigrationsAtStart::ApplyIfEmbedded };
+        Self { api: true, worker: false, probes: false, migrations: MigrationsAtStart::ApplyIfEmbedded };
     pub(crate) const WORKER: Self =
-        Self { api: false, worker: true, migrations: MigrationsAtStart::ApplyIfEmbedded };
+        Self { api: false, worker: true, probes: true, migrations: MigrationsAtStart::ApplyIfEmbedded };
     /// Inside a command: no port, only the socket of its directory.
-    pub(crate) const EMBEDDED: Self = Self { api: false, worker: true, migrations: MigrationsAtStart::Apply };
+    pub(crate) const EMBEDDED: Self =
+        Self { api: false, worker: true, probes: false, migrations: MigrationsAtStart::Apply };
 }
 
 /// A running installation.
@@ -58,19 +57,38 @@ pub(crate) struct Running {
     pub(crate) platform: Platform,
     /// Where others reach it; none when it listens on no port.
     pub(crate) url: Option<String>,
-    worker: Option<(WorkerHandle, LocalEngine)>,
+    /// Where a worker without an API answers probes.
+    health: Option<String>,
+    workers: Option<Workers>,
     keeper: KeeperHandle,
     served: Served,
 }
 
+/// The ports of a process, opened before anything else, so that one that is taken is a clear error at once.
+struct Ports {
+    api: Option<TcpListener>,
+    health: Option<TcpListener>,
+}
+
+impl Ports {
+    async fn open(config: &Config, roles: Roles) -> anyhow::Result<Self> {
+        let bind = config.server.bind;
+        let (mut api, mut health) = (None, None);
+        if roles.api {
+            api = Some(serve::listen(bind, config.server.port).await?);
+        } else if let Some(port) = config.worker.health_port.filter(|_| roles.probes) {
+            health = Some(serve::listen(bind, port).await?);
+        }
+        Ok(Self { api, health })
+    }
+}
+
 impl Running {
-    pub(crate) async fn start(config: Config, roles: Roles) -> anyhow::Result<Self> {
+    /// `input` is what `config` was read from: this process's children are configured by it.
+    pub(crate) async fn start(config: Config, input: &Input, roles: Roles) -> anyhow::Result<Self> {
         let embedded = matches!(config.database(), DatabaseTarget::Sqlite { .. });
-        let tcp = match roles.api {
-            true => Some(serve::listen(config.server.bind, config.server.port).await?),
-            false => None,
-        };
-        let port = tcp.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?.map_or(0, |a| a.port());
+        let ports = Ports::open(&config, roles).await?;
+        let port = ports.api.as_ref().map(TcpListener::local_addr).transpose()?.map_or(0, |a| a.port());
         let public_url = config.public_url(port);
         let url = roles.api.then(|| public_url.as_str().trim_end_matches('/').to_owned());
         let place = url.clone().unwrap_or_else(|| "no port".to_owned());
@@ -83,27 +101,26 @@ impl Running {
         if embedded {
             windrow_runtime::retake(&platform.store).await?;
         }
-        let remote = if roles.api { Some(remote_engine(&platform).await?) } else { None };
-        let router = platform.router(remote, metrics());
-        let on_socket = router.clone().merge(local_door::routes(platform.app.clone()));
-        let socket = embedded.then(|| platform.dir.socket());
-        let served = serve::serve(tcp.map(|tcp| (tcp, router)), socket.as_deref().map(|s| (s, on_socket)))?;
-        let worker = match roles.worker {
-            true => Some(start_worker(&platform).await?),
+        let engine = match embedded || roles.worker {
+            true => Some(engines::local(&platform, roles.worker).await?),
             false => None,
         };
+        let health = ports.health.as_ref().map(serve::url).transpose()?;
+        let (served, socket) = serve_all(&mut platform, ports, embedded, roles, engine.as_ref()).await?;
+        let workers = match (engine, socket) {
+            (Some(engine), Some(socket)) if roles.worker => {
+                Some(Workers::start(&platform, engine, &socket, input)?)
+            }
+            (engine, _) => engine.map(Workers::visitors_only),
+        };
         let keeper = Keeper::start(keeper_parts(&platform));
-        Ok(Self { platform, url, worker, keeper, served })
+        Ok(Self { platform, url, health, workers, keeper, served })
     }
 
     /// Claims nothing more, lets runs reach their next checkpoint, gives the rest back, and closes.
     pub(crate) async fn stop(self) {
-        let grace = self.platform.config.worker.grace;
-        if let Some((worker, engine)) = self.worker {
-            worker.drain(grace).await;
-            if let Err(error) = engine.leave().await {
-                tracing::warn!(%error, "the worker could not sign off; its runs will be retaken");
-            }
+        if let Some(workers) = self.workers {
+            workers.stop(self.platform.config.worker.grace).await;
         }
         self.keeper.stop().await;
         self.served.stop().await;
@@ -111,48 +128,90 @@ impl Running {
     }
 
     /// Serves until a signal, or until the disk under the database fails.
-    async fn until_stopped(self) -> anyhow::Result<()> {
+    pub(crate) async fn until_stopped(self, stop: &CancellationToken) -> Result<ExitCode, CommandError> {
         let failed = tokio::select! {
-            () = signals::asked_to_stop() => None,
+            () = stop.cancelled() => None,
             error = self.platform.store.failed() => Some(error),
         };
         match failed {
             None => {
                 tracing::info!("stopping: what runs reaches its next checkpoint");
                 self.stop().await;
-                Ok(())
+                Ok(ExitCode::Ok)
             }
             // nothing that is said from here on would be kept
-            Some(error) => {
-                Err(anyhow::Error::new(error)
-                    .context("the database's disk failed; nothing acknowledged is lost"))
-            }
+            Some(error) => Err(anyhow::Error::new(error)
+                .context("the database's disk failed; nothing acknowledged is lost")
+                .into()),
         }
+    }
+
+    /// Says where it is.
+    pub(crate) fn say_hello(&self, console: Console) -> anyhow::Result<()> {
+        let root = self.platform.dir.root();
+        if console.json {
+            return output::line(&json!({
+                "url": self.url,
+                "health": self.health,
+                "pid": std::process::id(),
+                "worker_pids": self.workers.as_ref().map(Workers::pids).unwrap_or_default(),
+                "data_dir": root,
+            }));
+        }
+        let place = self.url.as_deref().map_or_else(|| "working".to_owned(), |url| format!("at {url}"));
+        output::note(console, format_args!("Windrow is {place}, data in {}", root.display()));
+        if let Some(url) = &self.url {
+            output::note(console, format_args!("API viewer: {url}/docs   stop with Ctrl-C"));
+        }
+        if let Some(health) = &self.health {
+            output::note(console, format_args!("Probes: {health}/health"));
+        }
+        Ok(())
     }
 }
 
 /// `windrow up`, `api` and `worker` on a database.
-pub(crate) async fn run(config: Config, roles: Roles, console: Console) -> Result<ExitCode, CommandError> {
-    let running = Running::start(config, roles).await?;
-    let hello = json!({
-        "url": running.url,
-        "pid": std::process::id(),
-        "data_dir": running.platform.dir.root(),
-    });
-    if console.json {
-        output::line(&hello)?;
-    } else {
-        let place = running.url.as_deref().map_or_else(|| "working".to_owned(), |url| format!("at {url}"));
-        output::note(
-            console,
-            format_args!("Windrow is {place}, data in {}", running.platform.dir.root().display()),
-        );
-        if let Some(url) = &running.url {
-            output::note(console, format_args!("API viewer: {url}/docs   stop with Ctrl-C"));
+pub(crate) async fn run(
+    config: Config,
+    input: &Input,
+    roles: Roles,
+    console: Console,
+) -> Result<ExitCode, CommandError> {
+    let stop = signals::stop_token();
+    let running = Running::start(config, input, roles).await?;
+    running.say_hello(console)?;
+    running.until_stopped(&stop).await
+}
+
+/// Serves the port, and the socket of an embedded database or of this process's own children; gives the socket's path.
+async fn serve_all(
+    platform: &mut Platform,
+    ports: Ports,
+    embedded: bool,
+    roles: Roles,
+    engine: Option<&LocalEngine>,
+) -> anyhow::Result<(Served, Option<PathBuf>)> {
+    let remote = if roles.api { Some(engines::leased(platform).await?) } else { None };
+    let metrics = metrics();
+    let door = engine.map(|engine| child_routes(ChildDoor { engine: engine.clone() }));
+    let door = door.unwrap_or_default();
+    let api = platform.router(remote, metrics.clone());
+    let socket = match (embedded, roles.worker) {
+        (true, _) => {
+            let routes = api.clone().merge(local_door::routes(platform.app.clone()));
+            Some((platform.dir.socket(), routes.merge(door)))
         }
-    }
-    running.until_stopped().await?;
-    Ok(ExitCode::Ok)
+        (false, true) => Some((platform.dir.children_socket()?, door)),
+        (false, false) => None,
+    };
+    let tcp = match (ports.api, ports.health) {
+        (Some(port), _) => Some((port, api)),
+        (None, Some(port)) => Some((port, probes(platform.app.clone(), metrics))),
+        (None, None) => None,
+    };
+    let path = socket.as_ref().map(|(path, _)| path.clone());
+    let served = serve::serve(tcp, socket.as_ref().map(|(path, routes)| (path.as_path(), routes.clone())))?;
+    Ok((served, path))
 }
 
 /// What keeps the database in order beside the workers.
@@ -178,92 +237,6 @@ fn keeper_parts(platform: &Platform) -> KeeperParts {
         deliver: Some(Arc::new(Deliveries(platform.app.clone()))),
         settings,
     }
-}
-
-/// What serves workers of others: their runs are held by leases that outlive this process.
-async fn remote_engine(platform: &Platform) -> anyhow::Result<LocalEngine> {
-    let name = format!("remote workers of {}", worker_name());
-    let settings = LocalSettings { name, leased: true, ..local_settings(platform) };
-    LocalEngine::register(local_parts(platform), settings).await.context("remote workers can't be served")
-}
-
-fn local_settings(platform: &Platform) -> LocalSettings {
-    let config = &platform.config;
-    let section = &config.worker;
-    LocalSettings {
-        name: section.name.clone().unwrap_or_else(worker_name),
-        retry: config.retry.policy(),
-        caps: Caps { per_owner: config.limits.max_running_per_owner, ..Caps::default() },
-        limits: limit_overrides(platform),
-        artifact_life: config.retention.artifacts,
-        poll: section.poll,
-        beat_every: section.beat,
-        seed: random::number(),
-        ..LocalSettings::default()
-    }
-}
-
-fn local_parts(platform: &Platform) -> LocalParts {
-    LocalParts {
-        store: platform.store.clone(),
-        blob: platform.blob.clone(),
-        salt: platform.salt,
-        registry: platform.registry.clone(),
-        clock: Arc::clone(&platform.clock),
-        drop_tags: None,
-    }
-}
-
-async fn start_worker(platform: &Platform) -> anyhow::Result<(WorkerHandle, LocalEngine)> {
-    let config = &platform.config;
-    let section = &config.worker;
-    let engine = LocalEngine::register(local_parts(platform), local_settings(platform))
-        .await
-        .context("the worker can't register")?;
-    let services = RunServices {
-        engine: Arc::new(engine.clone()),
-        models: Arc::clone(&platform.models),
-        clock: Arc::clone(&platform.clock),
-        assets: Arc::new(AssetCache::new(ASSET_CACHE_BYTES)),
-        call_retry: config.retry.policy(),
-    };
-    let settings = WorkerSettings {
-        slots: section.concurrency as usize,
-        workloads: section.workloads.clone(),
-        claim_wait: section.poll,
-        stop_poll: section.cancel_poll,
-        scratch: platform.dir.scratch(),
-        ..WorkerSettings::default()
-    };
-    let worker =
-        Worker::start(services, platform.registry.clone(), settings).context("the worker can't start")?;
-    Ok((worker, engine))
-}
-
-/// Time limits that the operator has set: for one workload, or for all whose own are the platform's defaults.
-fn limit_overrides(platform: &Platform) -> HashMap<String, LimitOverride> {
-    let config = &platform.config;
-    let usual = Limits::default();
-    let unusual = |set: Duration, usual: Duration| (set != usual).then_some(set);
-    let of = |name: &str| {
-        let section = config.workloads.get(name);
-        LimitOverride {
-            deadline: section
-                .and_then(|section| section.run_deadline)
-                .or_else(|| unusual(config.worker.run_deadline, usual.deadline)),
-            stall: section
-                .and_then(|section| section.stall_limit)
-                .or_else(|| unusual(config.worker.stall_limit, usual.stall)),
-        }
-    };
-    platform.registry.names().map(|name| (name.to_owned(), of(name))).collect()
-}
-
-/// An ECS task's ARN would be better, where there is one; else the machine and the process.
-fn worker_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    format!("{}-{}", if host.is_empty() { "worker" } else { host }, std::process::id())
 }
 
 /// The process's metrics; a second installation in one process (a test, the demo) shares the first one's.

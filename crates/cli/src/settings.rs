@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use windrow_config::Input;
 
-use crate::args::{Global, Listen, Worker};
+use crate::args::{Global, Listen, Up, Worker};
 
 /// The settings file that is read when none is named.
 const DEFAULT_FILE: &str = "windrow.toml";
@@ -42,6 +42,11 @@ pub(crate) fn listening(global: &Global, listen: &Listen) -> Input {
     input
 }
 
+/// The same, with what `windrow up` was told.
+pub(crate) fn all_in_one(global: &Global, up: &Up) -> Input {
+    with_processes(listening(global, &up.listen), up.worker_processes)
+}
+
 /// The same, with what `windrow worker` was told.
 pub(crate) fn working(global: &Global, worker: &Worker) -> Input {
     let mut input = input(global);
@@ -51,5 +56,12 @@ pub(crate) fn working(global: &Global, worker: &Worker) -> Input {
     if !worker.workloads.is_empty() {
         input = input.with_flag("WINDROW_WORKER_WORKLOADS", worker.workloads.join(","));
     }
-    input
+    with_processes(input, worker.worker_processes)
+}
+
+fn with_processes(input: Input, processes: Option<u32>) -> Input {
+    match processes {
+        Some(processes) => input.with_flag("WINDROW_WORKER_PROCESSES", processes.to_string()),
+        None => input,
+    }
 }

@@ -11,4 +11,4 @@ mod worker;
 pub use error::ClientError;
 pub use events::EventStream;
 pub use transport::{Client, Endpoint};
-pub use worker::WorkerClient;
+pub use worker::{Attendance, WorkerClient};

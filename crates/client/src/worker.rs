@@ -28,6 +28,18 @@ pub struct WorkerClient {
     base: &'static str,
 }
 
+/// A place among the workers of another process. Dropped, it is given up.
+pub struct Attendance {
+    response: reqwest::Response,
+}
+
+impl Attendance {
+    /// Resolves when the process on the other side is gone.
+    pub async fn ended(&mut self) {
+        while let Ok(Some(_)) = self.response.chunk().await {}
+    }
+}
+
 impl WorkerClient {
     pub fn new(client: Client) -> Self {
         Self { client, base: "/v1/worker" }
@@ -45,6 +57,17 @@ impl WorkerClient {
 
     pub fn endpoint(&self) -> &Endpoint {
         self.client.endpoint()
+    }
+
+    /// Tells a process, through its socket, that this one works for it. It lets `name` claim for as long as the answer is
+    /// held, and takes its runs back at once when it is not.
+    ///
+    /// # Errors
+    /// When nobody answers, or the name is taken.
+    pub async fn attend(&self, name: &str) -> Result<Attendance, ClientError> {
+        let request = self.client.request(Method::GET, &format!("{}/attendance", self.base));
+        let response = self.client.send(request.query(&[("worker", name)])).await?;
+        Ok(Attendance { response })
     }
 
     /// Waits up to the request's time for work; none is no error.

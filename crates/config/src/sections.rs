@@ -178,6 +178,8 @@ pub struct WorkerSection {
     #[serde(default)]
     pub workloads: Vec<String>,
     pub name: Option<String>,
+    /// Where a worker without an API answers probes; 0 takes a free port.
+    pub health_port: Option<u16>,
     pub grace: Duration,
     pub beat: Duration,
     pub lapse: Duration,

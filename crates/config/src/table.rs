@@ -154,6 +154,9 @@ pub const CONTRACT: &[Setting] = &[
         "The workloads that a worker takes. All by default.").by(SetBy::Operator),
     setting("WINDROW_WORKER_NAME", "worker.name", Kind::Text, "",
         "The worker's name in runs and logs. Otherwise host and process id.").by(SetBy::Infrastructure),
+    setting("WINDROW_WORKER_HEALTH_PORT", "worker.health_port", PORT, "",
+        "The port on which `windrow worker` answers /health and /ready, and, when it has a database, /metrics; 0 takes a free one. None by default.")
+        .by(SetBy::Infrastructure),
     setting("WINDROW_GRACE", "worker.grace", Kind::Duration, "100s",
         "How long runs may go on to their next checkpoint after SIGTERM (spot machines give 120 s)."),
     setting("WINDROW_BEAT", "worker.beat", Kind::Duration, "2s",

@@ -15,5 +15,5 @@ mod v1;
 pub use extract::{Caller, IdempotencyKey, Json, Path, Query, read_json};
 pub use layers::{CurrentRequestId, HttpLimits};
 pub use problem::{ApiError, ApiResult, Problems};
-pub use router::{ApiRouter, ApiState, document, router};
+pub use router::{ApiRouter, ApiState, document, probes, router};
 pub use v1::worker::{ChildDoor, child_routes};

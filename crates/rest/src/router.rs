@@ -39,6 +39,12 @@ pub fn router(state: ApiState, workloads: Vec<ApiRouter>, limits: &HttpLimits) -
     layers::around(routes.merge(viewer), limits, clock).with_state(state)
 }
 
+/// What a process without an API answers to whoever looks after it: `/health`, `/ready`, `/v1/health`, `/metrics`.
+pub fn probes(app: App, metrics: Option<PrometheusHandle>) -> Router {
+    let state = ApiState { app, jwks: None, engine: None, metrics };
+    open::probes().split_for_parts().0.with_state(state)
+}
+
 /// The OpenAPI document of the platform and these workloads.
 pub fn document(workloads: Vec<ApiRouter>) -> OpenApi {
     assembled(workloads, &HttpLimits::default()).1

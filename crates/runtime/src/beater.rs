@@ -9,6 +9,31 @@ use windrow_engine::{Beater, EngineError, Stop};
 
 use crate::board::Board;
 
+/// Keeps an engine alive whose runs are all in other processes. Dropped, it stops.
+#[derive(Debug)]
+pub struct Pulse {
+    done: CancellationToken,
+}
+
+impl Pulse {
+    /// Starts to beat, on a thread of its own. When the worker is declared dead it is registered anew; what its processes
+    /// held is refused to them from then on.
+    ///
+    /// # Errors
+    /// When the thread can't be started.
+    pub fn start(beater: Box<dyn Beater>) -> std::io::Result<Self> {
+        let done = CancellationToken::new();
+        start(beater, Arc::new(Board::new()), None, done.clone())?;
+        Ok(Self { done })
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.done.cancel();
+    }
+}
+
 /// Starts the thread; it ends when `done` is cancelled.
 pub(crate) fn start(
     mut beater: Box<dyn Beater>,

@@ -75,6 +75,7 @@ impl Claimer {
                 () = self.closing.cancelled() => return,
             };
             match claim.map(|leases| self.start(leases, &slots)) {
+                Ok(()) if self.executor.settings.suspect => return,
                 Ok(()) => retry = RETRY_FIRST,
                 Err(error) => {
                     tracing::warn!(%error, "a claim failed");
@@ -94,7 +95,7 @@ impl Claimer {
             workloads: settings.workloads.clone(),
             slots: u32::try_from(room).unwrap_or(u32::MAX),
             wait_ms: u64::try_from(settings.claim_wait.as_millis()).unwrap_or(u64::MAX),
-            suspects: false,
+            suspects: settings.suspect,
             worker: None,
         };
         self.executor.services.engine.claim(&request).await

@@ -14,6 +14,7 @@ mod keeper;
 mod settings;
 mod worker;
 
+pub use beater::Pulse;
 pub use keeper::{Deliver, Keeper, KeeperHandle, KeeperParts, KeeperSettings, Retaken, retake};
 pub use settings::WorkerSettings;
 pub use worker::{Drained, Worker, WorkerHandle};

@@ -19,6 +19,8 @@ pub struct WorkerSettings {
     pub stop_grace: Duration,
     /// Beats this often instead of as often as the engine wants: for tests.
     pub beat_every: Option<Duration>,
+    /// Takes one suspect and nothing else ([`WorkerHandle::ended`](crate::WorkerHandle::ended)): for a process of its own.
+    pub suspect: bool,
     /// Where runs get a directory of their own for as long as they last.
     pub scratch: std::path::PathBuf,
 }
@@ -33,6 +35,7 @@ impl Default for WorkerSettings {
             watch_every: Duration::from_millis(250),
             stop_grace: Duration::from_secs(5),
             beat_every: None,
+            suspect: false,
             scratch: std::env::temp_dir().join("windrow"),
         }
     }

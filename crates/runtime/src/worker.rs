@@ -82,6 +82,16 @@ impl WorkerHandle {
         self.board.len()
     }
 
+    /// Resolves when a worker for one suspect ([`WorkerSettings::suspect`]) has ended its run, or found none.
+    pub async fn ended(&mut self) {
+        if let Some(claimer) = &mut self.claimer {
+            let _panic_was_logged = claimer.await;
+            self.claimer = None;
+        }
+        self.runs.close();
+        self.runs.wait().await;
+    }
+
     /// Claims nothing more, lets runs reach their next checkpoint, gives back the rest without burning an attempt, all
     /// within `grace`.
     pub async fn drain(mut self, grace: Duration) -> Drained {

@@ -1,5 +1,5 @@
-//! `windrow demo`: the whole of it in an empty folder, with no account and no network. The server is a process of its
-//! own, which the demo kills in the middle, as a power cut would.
+//! `windrow demo`: the whole of it in an empty folder, with no account and no network. The server runs jobs in a worker
+//! process, which the demo kills in the middle.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -25,7 +25,7 @@ const FOLDER: &str = "windrow-demo";
 const USER: &str = "demo";
 const TEMPLATE: &str = include_str!("../../../../examples/templates/brainstorm.yaml");
 const SEED: &[u8] = include_bytes!("../../../../examples/seed/topics-10.csv");
-/// The server is killed when about this share of the records is made.
+/// The worker process is killed when about this share of the records is made.
 const KILL_AT: f64 = 0.4;
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -33,8 +33,13 @@ pub(crate) async fn run(global: &Global, demo: Demo, console: Console) -> Result
     let root = global.data_dir.clone().unwrap_or_else(|| PathBuf::from(FOLDER));
     let began = Instant::now();
     let mut show = Show { console, steps: 0 };
-    let mut server = Server::start(&root, 0).await?;
-    show.step(format_args!("started Windrow on {} (process {})", server.url, server.pid()));
+    let mut server = Server::start(&root).await?;
+    show.step(format_args!(
+        "started Windrow on {} (process {}, with the worker process {})",
+        server.url,
+        server.pid(),
+        server.worker
+    ));
     let dir = DataDir::open(&root)?;
     let role = Some(Role::Contributor);
     let wish = Grant { sub: USER.to_owned(), role, reason: "windrow demo".to_owned() };
@@ -44,7 +49,7 @@ pub(crate) async fn run(global: &Global, demo: Demo, console: Console) -> Result
         Client::new(Endpoint::Url(server.url.parse().context("the server's URL")?), Some(token.clone()))?;
     show.step(format_args!("logged in as {USER:?} with a token of the server's own issuer"));
     let job = submit(&client, demo.records, &mut show).await?;
-    kill_and_restart(&mut server, &root, &client, job, demo.records, &mut show).await?;
+    kill_the_worker(server.worker, &client, job, demo.records, &mut show).await?;
     let job = finished(&client, job).await?;
     let files = download(&client, &job, &root.join("dataset")).await?;
     report(&job, &files, began.elapsed(), &mut show)?;
@@ -143,9 +148,9 @@ async fn template(client: &Client) -> anyhow::Result<Value> {
     }
 }
 
-async fn kill_and_restart(
-    server: &mut Server,
-    root: &Path,
+/// SIGKILL in the middle of the job, and proof that another process goes on.
+async fn kill_the_worker(
+    worker: u64,
     client: &Client,
     job: JobId,
     records: u64,
@@ -158,26 +163,34 @@ async fn kill_and_restart(
         reason = "a share of a small number"
     )]
     let enough = (records as f64 * KILL_AT) as u64;
+    let made = progress_beyond(client, job, enough.saturating_sub(1)).await?;
+    let killed = Command::new("kill").args(["-KILL", &worker.to_string()]).status().await;
+    if !killed.context("can't run kill")?.success() {
+        bail!("the worker process {worker} can't be killed: it is gone already");
+    }
+    show.step(format_args!(
+        "killed the worker process {worker} with SIGKILL, with {made} of {records} records made"
+    ));
+    let made = progress_beyond(client, job, made).await?;
+    show.step(format_args!(
+        "a new worker process goes on from the last checkpoint: {made} of {records} records made"
+    ));
+    Ok(())
+}
+
+/// Waits until the job has made more records than `before`, or is over; gives how many it has made.
+async fn progress_beyond(client: &Client, job: JobId, before: u64) -> anyhow::Result<u64> {
     let began = Instant::now();
-    let made = loop {
+    loop {
         let now: Job = client.get(&format!("/v1/jobs/{job}")).await?;
-        if now.status.is_final() || now.progress.done >= enough {
-            break now.progress.done;
+        if now.status.is_final() || now.progress.done > before {
+            return Ok(now.progress.done);
         }
         if began.elapsed() > LIMIT {
             bail!("the job made no progress in {LIMIT:?}");
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
-    };
-    let (pid, port) = (server.pid(), server.port);
-    server.kill().await?;
-    show.step(format_args!("killed process {pid} with SIGKILL, with {made} of {records} records made"));
-    *server = Server::start(root, port).await?;
-    show.step(format_args!(
-        "started again as process {}: the job goes on from its last checkpoints",
-        server.pid()
-    ));
-    Ok(())
+    }
 }
 
 async fn finished(client: &Client, job: JobId) -> anyhow::Result<Job> {
@@ -243,14 +256,15 @@ fn report(job: &Job, files: &[PathBuf], took: Duration, show: &mut Show) -> anyh
 struct Server {
     child: Option<Child>,
     url: String,
-    port: u16,
+    /// The process id of its worker.
+    worker: u64,
 }
 
 impl Server {
-    async fn start(root: &Path, port: u16) -> anyhow::Result<Self> {
+    async fn start(root: &Path) -> anyhow::Result<Self> {
         let binary = std::env::current_exe().context("can't find this program's own file")?;
         let mut child = Command::new(binary)
-            .args(["up", "--json", "--port", &port.to_string(), "--data-dir"])
+            .args(["up", "--json", "--port", "0", "--worker-processes", "1", "--data-dir"])
             .arg(root)
             .env("LOG_LEVEL", "error")
             // one shard after another, so that there is a middle to be killed in
@@ -269,20 +283,12 @@ impl Server {
             .context("the server ended before it listened")?;
         let hello: Value = serde_json::from_str(&line).context("the server's first line")?;
         let url = hello["url"].as_str().context("the server says where it listens")?.to_owned();
-        let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).context("the server's port")?;
-        Ok(Self { child: Some(child), url, port })
+        let worker = hello["worker_pids"][0].as_u64().context("the server names its worker process")?;
+        Ok(Self { child: Some(child), url, worker })
     }
 
     fn pid(&self) -> u32 {
         self.child.as_ref().and_then(Child::id).unwrap_or_default()
-    }
-
-    /// SIGKILL, as a power cut would do it.
-    async fn kill(&mut self) -> anyhow::Result<()> {
-        if let Some(child) = &mut self.child {
-            child.kill().await.context("can't kill the server")?;
-        }
-        Ok(())
     }
 
     /// SIGTERM, and waits for a clean end.

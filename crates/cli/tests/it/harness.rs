@@ -97,7 +97,7 @@ impl Windrow {
             panic!("the server did not start: {line:?}\n{}", log.join().unwrap());
         };
         let url = hello["url"].as_str().unwrap_or_default().to_owned();
-        Server { child, url, log: Some(log) }
+        Server { child, url, hello, log: Some(log) }
     }
 
     /// A token of a user of the directory `data`, made when absent.
@@ -111,6 +111,8 @@ impl Windrow {
 pub struct Server {
     child: Child,
     pub url: String,
+    /// The line with which it started.
+    pub hello: Value,
     log: Option<std::thread::JoinHandle<String>>,
 }
 

@@ -9,7 +9,7 @@ use crate::harness::{Api, Windrow, until};
 
 const SLOW: &str = "template:\n  name: slow\n  steps:\n    - {id: a, model: offline, max_tokens: 400, prompt: 'Write about {{ a }}.'}\n    - {id: b, model: offline, max_tokens: 400, prompt: 'Go on: {{ steps.a.output }}'}\n";
 
-fn submit(api: &Api, records: u32) -> String {
+pub fn submit(api: &Api, records: u32) -> String {
     let template = api.post("/v1/templates", &json!({ "document": SLOW })).expect(201).json();
     let seed = api.upload("a.jsonl", "application/x-ndjson", b"{\"a\": \"rivers\"}\n{\"a\": \"stones\"}\n");
     let spec = json!({ "template": template["id"], "seed": seed, "records": records, "shard_size": 100, "formats": ["jsonl", "csv", "parquet"] });
@@ -36,7 +36,7 @@ pub fn assert_whole(api: &Api, job: &Value, records: u64) {
     assert!(indices.is_sorted());
 }
 
-fn some_progress(api: &Api, job: &str) {
+pub fn some_progress(api: &Api, job: &str) {
     until(Duration::from_secs(30), "some records are made", || {
         let job = api.get(&format!("/v1/jobs/{job}")).expect(200).json();
         job["progress"]["done"].as_u64() > Some(20) || job["status"] == "completed"

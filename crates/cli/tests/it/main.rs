@@ -16,3 +16,4 @@ mod smoke;
 mod twenty_kills;
 mod usage;
 mod webhooks;
+mod workers;

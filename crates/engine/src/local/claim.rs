@@ -51,6 +51,8 @@ impl LocalEngine {
 
     async fn claim_once(&self, request: &ClaimRequest) -> Result<Vec<Lease>, EngineError> {
         if request.suspects {
+            let _alone = self.inner.runs.claiming().await;
+            self.let_in(request)?;
             return Ok(self.inner.runs.take_suspect(request.worker.as_deref()).into_iter().collect());
         }
         let claimed = self.take(request).await?;
@@ -76,6 +78,9 @@ impl LocalEngine {
     }
 
     async fn take(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, EngineError> {
+        // One at a time: what is held and handed out must agree whenever strays are looked for.
+        let _alone = self.inner.runs.claiming().await;
+        self.let_in(request)?;
         let registry = &self.inner.parts.registry;
         let known = |name: &&str| {
             request.workloads.is_empty() || request.workloads.iter().any(|wanted| wanted == name)
@@ -88,13 +93,12 @@ impl LocalEngine {
             caps: self.inner.settings.caps.clone(),
             leased: self.inner.settings.leased,
         };
-        // One at a time: what is held and handed out must agree whenever strays are looked for.
-        let _alone = self.inner.runs.claiming().await;
         match self.store().claim(request).await {
             Ok(claimed) => {
                 let holder = |claimed: &Claimed| Holder {
                     run: RunRef { job: claimed.id, run: claimed.at.run },
                     worker: worker.clone(),
+                    alone: false,
                 };
                 self.inner.runs.hand_out(claimed.iter().map(|claimed| (claimed.at, holder(claimed))));
                 Ok(claimed)
@@ -197,7 +201,6 @@ impl LocalEngine {
             workload: claimed.workload.clone(),
             budget: claimed.budget,
             attempts: claimed.attempts,
-            lost: claimed.lost,
         })
     }
 

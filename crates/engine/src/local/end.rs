@@ -73,6 +73,30 @@ impl LocalEngine {
         self.end_alone(Handover { row, served, workload, output: output.map(Arc::new), error }).await
     }
 
+    /// Makes a dead letter of a job, whatever the retry policy says.
+    pub(super) async fn bury(
+        &self,
+        run: RunRef,
+        served: &Arc<Served>,
+        error: JobError,
+    ) -> Result<(), EngineError> {
+        let workload = Arc::clone(self.workload(&served.workload)?);
+        let end = End::Fail { error: error.clone(), dead_letter: true };
+        let row = EndRun { at: at(run, served), end };
+        if workload.has_commit() {
+            let served = Arc::clone(served);
+            let handover = Handover { row: row.clone(), served, workload, output: None, error: Some(error) };
+            match self.end_alone(handover).await {
+                // It refuses: the job must end all the same.
+                Err(EngineError::Job(error)) => {
+                    tracing::error!(%run, %error, "the workload's commit failed for a dead letter");
+                }
+                reply => return reply.map(drop),
+            }
+        }
+        self.write_ends(vec![row]).await.map(drop)
+    }
+
     /// Ends that nobody else has a say in.
     pub(super) async fn write_ends(&self, ends: Vec<EndRun>) -> Result<Vec<Ended>, EngineError> {
         if ends.is_empty() {
@@ -185,32 +209,7 @@ impl LocalEngine {
             }
         }
     }
-
-    /// Runs whose process is known to be gone: back in line at once, without waiting for a beat to fail. A suspect that was
-    /// alone in its process is poison.
-    ///
-    /// # Errors
-    /// When the database can't be reached.
-    pub async fn lose(&self, runs: &[RunRef], why: &str) -> Result<(), EngineError> {
-        let mut ends = Vec::with_capacity(runs.len());
-        for run in runs {
-            let served = self.served(*run).await?;
-            let end = if served.lost >= SUSPECT_AFTER {
-                let error = JobError::new(ErrorClass::Lost, "poison", why);
-                End::Fail { error, dead_letter: true }
-            } else {
-                End::Lost { poison_after: None }
-            };
-            let at = at(*run, &served);
-            ends.push(EndRun { at, end });
-            self.inner.runs.forget(*run, at);
-        }
-        self.write_ends(ends).await.map(drop)
-    }
 }
-
-/// Lost runs in a row from which a job runs alone.
-const SUSPECT_AFTER: u32 = 3;
 
 fn reply_of(ended: &Ended) -> EndReply {
     match ended {

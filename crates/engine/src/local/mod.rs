@@ -5,6 +5,7 @@ mod claim;
 mod end;
 mod money;
 mod objects;
+mod processes;
 mod runs;
 
 use std::collections::HashMap;

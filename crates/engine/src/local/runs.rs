@@ -1,6 +1,6 @@
 //! The jobs whose runs this engine serves, and what their runs write.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -30,7 +30,6 @@ pub(super) struct Served {
     pub(super) workload: String,
     pub(super) budget: Option<BudgetId>,
     pub(super) attempts: u32,
-    pub(super) lost: u32,
     pub(super) owner_hash: OwnerHash,
 }
 
@@ -41,6 +40,8 @@ pub(super) struct Runs {
     handed_out: Mutex<HashMap<hot::RunRef, Holder>>,
     /// Suspects that wait for a process of their own.
     suspects: watch::Sender<Vec<Lease>>,
+    /// Processes beside this one that may claim, by the names that they give.
+    admitted: Mutex<HashSet<String>>,
     claiming: tokio::sync::Mutex<()>,
 }
 
@@ -50,6 +51,8 @@ pub(super) struct Holder {
     pub(super) run: RunRef,
     /// The worker's name, as it said when it claimed.
     pub(super) worker: Option<String>,
+    /// Whether it took the run as a suspect's, alone in its process.
+    pub(super) alone: bool,
 }
 
 impl Runs {
@@ -91,7 +94,29 @@ impl Runs {
         theirs.map(|holder| holder.run).collect()
     }
 
+    pub(super) fn is_alone(&self, run: hot::RunRef) -> bool {
+        self.handed_out().get(&run).is_some_and(|holder| holder.alone)
+    }
+
+    /// False when the process was admitted before.
+    pub(super) fn admit(&self, worker: &str) -> bool {
+        self.admitted().insert(worker.to_owned())
+    }
+
+    pub(super) fn is_admitted(&self, worker: &str) -> bool {
+        self.admitted().contains(worker)
+    }
+
+    pub(super) fn shut_out(&self, worker: &str) {
+        self.admitted().remove(worker);
+    }
+
+    /// From whoever claimed it, who has no part in what becomes of it. It is dropped when that worker was lost meanwhile.
     pub(super) fn set_aside(&self, suspect: Lease) {
+        let mut handed_out = self.handed_out();
+        let Some(holder) = handed_out.values_mut().find(|holder| holder.run == suspect.run) else { return };
+        holder.worker = None;
+        drop(handed_out);
         self.suspects.send_modify(|suspects| suspects.push(suspect));
     }
 
@@ -107,6 +132,7 @@ impl Runs {
         let holder = handed_out.values_mut().find(|holder| holder.run == lease.run);
         if let Some(holder) = holder {
             holder.worker = worker.map(str::to_owned);
+            holder.alone = true;
         }
         drop(handed_out);
         taken
@@ -118,6 +144,10 @@ impl Runs {
 
     pub(super) async fn claiming(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.claiming.lock().await
+    }
+
+    fn admitted(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn handed_out(&self) -> MutexGuard<'_, HashMap<hot::RunRef, Holder>> {
@@ -160,17 +190,6 @@ impl LocalEngine {
             .collect()
     }
 
-    /// The runs that a worker has claimed of this engine, by the name that it gave, and not ended.
-    pub fn held_by(&self, worker: &str) -> Vec<RunRef> {
-        self.inner.runs.held_by(worker)
-    }
-
-    /// Jobs that killed three workers in a row and wait for a process of their own ([`LocalSettings::isolate`](super::LocalSettings)):
-    /// whoever starts one has it claim with `suspects`.
-    pub fn suspects(&self) -> watch::Receiver<Vec<Lease>> {
-        self.inner.runs.suspects()
-    }
-
     fn serve(&self, run: RunRef, job: ServedJob) -> Result<Served, EngineError> {
         Ok(Served {
             owner_hash: OwnerHash::new(job.owner_id, &self.inner.parts.salt),
@@ -188,7 +207,6 @@ impl LocalEngine {
             workload: job.workload,
             budget: job.budget_id,
             attempts: job.attempts.unwrap_or(0),
-            lost: job.lost.unwrap_or(0),
         })
     }
 

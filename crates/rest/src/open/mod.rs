@@ -10,11 +10,14 @@ use utoipa_axum::routes;
 use crate::ApiRouter;
 
 pub(crate) fn routes() -> ApiRouter {
+    probes().routes(routes!(jwks::jwks)).merge(blobs::routes())
+}
+
+/// What a supervisor or a load balancer asks.
+pub(crate) fn probes() -> ApiRouter {
     ApiRouter::new()
         .routes(routes!(health::alive))
         .routes(routes!(health::alive_v1))
         .routes(routes!(health::ready))
-        .routes(routes!(jwks::jwks))
         .merge(metrics::routes())
-        .merge(blobs::routes())
 }

@@ -2,13 +2,16 @@
 //! socket as a child process would.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
+use windrow_api_types::worker::{ClaimRequest, EndReply, RunEnd};
 use windrow_client::{Client, Endpoint, WorkerClient};
+use windrow_core::JobStatus;
 use windrow_engine::testing::{Bench, Scripted};
-use windrow_engine::{LocalSettings, RemoteEngine};
+use windrow_engine::{Engine as _, EngineError, LocalSettings, RemoteEngine};
 use windrow_rest::{ChildDoor, child_routes};
 use windrow_test_support::TestDb;
 
@@ -30,8 +33,10 @@ async fn local(db: &TestDb, dir: &TempDir) -> Bench {
     Bench::local(db.url(), &dir.path().join("objects"), workload, LocalSettings::default()).await
 }
 
+const NAME: &str = "conformance";
+
 fn remote(endpoint: Endpoint) -> RemoteEngine {
-    RemoteEngine::new(WorkerClient::of_child(Client::new(endpoint, None).unwrap()), "conformance")
+    RemoteEngine::new(WorkerClient::of_child(Client::new(endpoint, None).unwrap()), NAME)
 }
 
 async fn over_tcp(db: TestDb) -> (Bench, Server) {
@@ -52,6 +57,7 @@ async fn through_a_socket(db: TestDb) -> (Bench, Server) {
     let mut bench = local(&db, &dir).await;
     let path = dir.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
+    assert!(bench.back.admit(NAME));
     let routes = child_routes(ChildDoor { engine: bench.back.clone() });
     let serving = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
     bench.engine = Arc::new(remote(Endpoint::Socket(path)));
@@ -64,4 +70,25 @@ mod tcp {
 
 mod socket {
     windrow_engine::conformance!(super::through_a_socket(windrow_test_support::TestDb::sqlite().await).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_held_is_back_in_line_when_its_connection_closes() {
+    let (bench, _server) = through_a_socket(TestDb::sqlite().await).await;
+    let endpoint = Endpoint::Socket(_server._dir.path().join("socket"));
+    let worker = WorkerClient::of_child(Client::new(endpoint, None).unwrap());
+    let engine = RemoteEngine::new(worker.clone(), "visitor");
+    let request = ClaimRequest { slots: 1, ..ClaimRequest::default() };
+    assert!(matches!(engine.claim(&request).await, Err(EngineError::WorkerDead)), "it was not admitted yet");
+
+    let attendance = worker.attend("visitor").await.unwrap();
+    assert_eq!(worker.attend("visitor").await.err().unwrap().code(), Some("worker_name_taken"));
+    let job = bench.submit(serde_json::json!({}), None).await;
+    let lease = engine.claim(&request).await.unwrap().remove(0);
+    drop(attendance);
+    while bench.status(job).await != JobStatus::Queued {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(matches!(engine.claim(&request).await, Err(EngineError::WorkerDead)), "it was dismissed");
+    assert_eq!(engine.end(lease.run, RunEnd::Released).await.unwrap(), EndReply::Stale);
 }

@@ -122,7 +122,10 @@ async fn a_worker_that_finds_itself_dead_throws_its_output_away_and_registers_an
     site.reaches(job, JobStatus::Completed).await;
     let row = site.bench.job(job).await;
     assert_eq!((row.output.as_deref(), row.last_run.map(|run| run.0)), (Some("\"second\""), Some(2)));
-    assert_ne!(site.bench.back.worker(), dead);
+    // The second run may have been claimed, and be over, before the beat that finds the worker dead.
+    while site.bench.back.worker() == dead {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 on_both! {

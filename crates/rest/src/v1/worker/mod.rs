@@ -3,6 +3,7 @@
 //! The same handlers serve two doors: `/v1/worker` for programs with a worker key, and `/local/worker` on a process's own socket for
 //! the children that it started, where being able to connect is the permission.
 
+mod attendance;
 mod checkpoint;
 mod claim;
 mod ends;
@@ -28,7 +29,8 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 /// The longest that a claim is kept waiting, in milliseconds.
 const MAX_WAIT_MS: u64 = 30_000;
 
-/// Serves a process's own children.
+/// Serves a process's own children, whom it admits and dismisses itself, and other processes of its machine, which come through
+/// `/local/worker/attendance`.
 #[derive(Clone)]
 pub struct ChildDoor {
     pub engine: LocalEngine,
@@ -59,6 +61,7 @@ pub(crate) fn routes() -> ApiRouter {
 /// The same for the children of this process, under `/local/worker`.
 pub fn child_routes(door: ChildDoor) -> Router {
     let bodies = Router::new()
+        .route("/attendance", get(attendance::attend))
         .route("/claim", post(claim::claim))
         .route("/leases/{lease_id}/heartbeat", post(claim::heartbeat))
         .route("/leases/{lease_id}/checkpoint", post(checkpoint::checkpoint))

@@ -1,0 +1,107 @@
+//! A worker over a server's API, with a worker key and no database.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use serde_json::json;
+use url::Url;
+use windrow_api_types::worker::ClaimRequest;
+use windrow_client::{Client, ClientError, Endpoint, WorkerClient};
+use windrow_config::Config;
+use windrow_engine::RemoteEngine;
+use windrow_plugin::{CommandError, Console, ExitCode};
+use windrow_runtime::Worker;
+
+use super::probes;
+use crate::{compose, engines, output, random, signals, workloads};
+
+const ADVICE: &str = "make a key there with `windrow key create --scope 'worker:*'`, and give it with --token or WINDROW_TOKEN";
+
+pub(super) async fn run(config: Config, server: Url, console: Console) -> Result<ExitCode, CommandError> {
+    if config.worker.processes > 0 {
+        return Err(CommandError::usage(
+            "--worker-processes (WINDROW_WORKER_PROCESSES) is for workers with a database; on a server's API start more workers, or give one a higher --concurrency",
+        ));
+    }
+    let stop = signals::stop_token();
+    let token = config.client.token.as_ref().map(|token| token.expose().to_owned());
+    let keyless = token.is_none();
+    let client = Client::new(Endpoint::Url(server), token)?;
+    let worker = WorkerClient::new(client.clone());
+    let registry = workloads::registry(&workloads::plugins());
+    welcome(&worker, &config, &registry, keyless).await?;
+    let probes = probes::start(&config, client.clone()).await?;
+    let scratch = Scratch::new()?;
+    let name = engines::worker_name(&config);
+    let services = engines::services(&config, compose::clock(), Arc::new(RemoteEngine::new(worker, &name)))?;
+    let settings = engines::worker_settings(&config, scratch.0.clone());
+    let working = Worker::start(services, registry, settings).context("the worker can't start")?;
+    let health = probes.as_ref().map(|(_, url)| url);
+    if console.json {
+        output::line(&json!({
+            "server": client.endpoint().to_string(), "health": health, "pid": std::process::id(),
+        }))?;
+    } else {
+        output::note(console, format_args!("working for {} as {name}; stop with Ctrl-C", client.endpoint()));
+    }
+    stop.cancelled().await;
+    tracing::info!("stopping: what runs reaches its next checkpoint");
+    working.drain(config.worker.grace).await;
+    if let Some((probes, _)) = probes {
+        probes.stop().await;
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// Asks for no work, to hear at once whether there would be any for this key.
+async fn welcome(
+    worker: &WorkerClient,
+    config: &Config,
+    registry: &windrow_engine::WorkloadRegistry,
+    keyless: bool,
+) -> Result<(), CommandError> {
+    let mut workloads = config.worker.workloads.clone();
+    if workloads.is_empty() {
+        workloads = registry.names().map(str::to_owned).collect();
+    }
+    let request = ClaimRequest { workloads, ..ClaimRequest::default() };
+    match worker.claim(&request).await {
+        Ok(_) => Ok(()),
+        Err(ClientError::Problem(problem)) if matches!(problem.status, 401 | 403) => {
+            let place = worker.endpoint();
+            let what = if keyless { "no worker key was given" } else { "the key does not fit" };
+            let text = format!("{place} lets this worker do nothing, {what}: {}; {ADVICE}", problem.detail);
+            Err(CommandError::usage(text))
+        }
+        Err(error @ ClientError::Unexpected { .. }) => {
+            let text = "no Windrow that serves workers answers there; is the URL right?";
+            Err(CommandError::new(ExitCode::Unreachable, anyhow!(error).context(text)))
+        }
+        Err(ClientError::Problem(problem)) if problem.status >= 500 => {
+            let text = format!("{} can't serve workers now: {}", worker.endpoint(), problem.detail);
+            Err(CommandError::new(ExitCode::Unreachable, anyhow!(text)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A directory for runs that is this process's and its user's alone, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> anyhow::Result<Self> {
+        let name = format!("windrow-{}", hex::encode(random::bytes::<8>()));
+        let path = std::env::temp_dir().join(name);
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.with_context(|| format!("can't make {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _best_effort = std::fs::remove_dir_all(&self.0);
+    }
+}
