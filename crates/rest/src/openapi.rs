@@ -1,5 +1,11 @@
 //! The OpenAPI 3.1 document, generated from the handlers.
 
+use std::sync::{Arc, LazyLock};
+
+use axum::body::Bytes;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, get};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
@@ -35,4 +41,16 @@ impl utoipa::Modify for Bearer {
 /// The document without any route.
 pub(crate) fn frame() -> utoipa::openapi::OpenApi {
     Platform::openapi()
+}
+
+/// Serves the document, which is made when it is first asked for.
+pub(crate) fn served<S: Clone + Send + Sync + 'static>(
+    make: impl FnOnce() -> utoipa::openapi::OpenApi + Send + 'static,
+) -> MethodRouter<S> {
+    type Make = Box<dyn FnOnce() -> Bytes + Send>;
+    let text: Make = Box::new(|| make().to_json().expect("the document is plain data").into());
+    let text = Arc::new(LazyLock::<Bytes, Make>::new(text));
+    get(
+        move || async move { ([(header::CONTENT_TYPE, "application/json")], Bytes::clone(&text)).into_response() },
+    )
 }

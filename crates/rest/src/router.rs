@@ -6,16 +6,12 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 use windrow_app::App;
 use windrow_engine::LocalEngine;
 
 use crate::layers::{self, HttpLimits};
-use crate::{open, openapi, v1};
-
-/// A router that knows its own OpenAPI document.
-pub type ApiRouter = OpenApiRouter<ApiState>;
+use crate::{ApiRouter, open, openapi, v1};
 
 /// What every handler can reach.
 #[derive(Clone)]
@@ -32,28 +28,25 @@ pub struct ApiState {
 /// The whole API: the platform's routes, the workloads' and the document about them.
 pub fn router(state: ApiState, workloads: Vec<ApiRouter>, limits: &HttpLimits) -> Router {
     let clock = Arc::clone(&state.app.parts.clock);
-    let (routes, document) = assembled(workloads, limits);
+    let (routes, document) = assembled(workloads, limits).split(openapi::frame);
+    let served = openapi::served(document);
     let viewer = SwaggerUi::new("/docs")
-        .url("/openapi.json", document)
         .config(Config::from("/openapi.json").try_it_out_enabled(true).persist_authorization(true));
-    layers::around(routes.merge(viewer), limits, clock).with_state(state)
+    layers::around(routes.route("/openapi.json", served).merge(viewer), limits, clock).with_state(state)
 }
 
 /// What a process without an API answers to whoever looks after it: `/health`, `/ready`, `/v1/health`, `/metrics`.
 pub fn probes(app: App, metrics: Option<PrometheusHandle>) -> Router {
     let state = ApiState { app, jwks: None, engine: None, metrics };
-    open::probes().split_for_parts().0.with_state(state)
+    open::probes().undocumented().with_state(state)
 }
 
 /// The OpenAPI document of the platform and these workloads.
 pub fn document(workloads: Vec<ApiRouter>) -> OpenApi {
-    assembled(workloads, &HttpLimits::default()).1
+    assembled(workloads, &HttpLimits::default()).split(openapi::frame).1()
 }
 
-fn assembled(workloads: Vec<ApiRouter>, limits: &HttpLimits) -> (Router<ApiState>, OpenApi) {
-    let platform = OpenApiRouter::with_openapi(openapi::frame())
-        .merge(open::routes())
-        .merge(v1::routes(limits.max_batch_bytes));
-    let whole = workloads.into_iter().fold(platform, OpenApiRouter::merge);
-    whole.split_for_parts()
+fn assembled(workloads: Vec<ApiRouter>, limits: &HttpLimits) -> ApiRouter {
+    let platform = open::routes().merge(v1::routes(limits.max_batch_bytes));
+    workloads.into_iter().fold(platform, ApiRouter::merge)
 }

@@ -95,7 +95,7 @@ impl App {
         let prepared = workload.prepare(conn, &context, request.spec.clone()).await.map_err(refused)?;
         let settings = &self.parts.settings;
         let needs_approval = settings.needs_approval(&request.workload, budget, prepared.estimate);
-        let new = new_job(actor, request, prepared, id, budget, idempotency, now);
+        let new = new_job(actor, request, &prepared, id, budget, idempotency, now);
         Ok(Prepared { new: NewJob { needs_approval, ..new } })
     }
 }
@@ -112,7 +112,7 @@ pub(super) fn refused(error: PrepareError) -> AppError {
 fn new_job(
     actor: &Actor,
     request: SubmitJob,
-    prepared: windrow_engine::Prepared,
+    prepared: &windrow_engine::Prepared,
     id: JobId,
     budget: Option<PicoUsd>,
     idempotency: Option<(String, [u8; 32])>,

@@ -5,9 +5,7 @@ mod health;
 mod jwks;
 mod metrics;
 
-use utoipa_axum::routes;
-
-use crate::ApiRouter;
+use crate::{ApiRouter, routes};
 
 pub(crate) fn routes() -> ApiRouter {
     probes().routes(routes!(jwks::jwks)).merge(blobs::routes())

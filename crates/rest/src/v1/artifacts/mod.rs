@@ -4,9 +4,7 @@ mod download;
 mod list;
 mod show;
 
-use utoipa_axum::routes;
-
-use crate::ApiRouter;
+use crate::{ApiRouter, routes};
 
 pub(crate) fn routes() -> ApiRouter {
     ApiRouter::new()

@@ -2,9 +2,7 @@
 
 mod list;
 
-use utoipa_axum::routes;
-
-use crate::ApiRouter;
+use crate::{ApiRouter, routes};
 
 pub(crate) fn routes() -> ApiRouter {
     ApiRouter::new().routes(routes!(list::list))

@@ -6,9 +6,7 @@ mod purge;
 mod retry;
 mod retry_all;
 
-use utoipa_axum::routes;
-
-use crate::ApiRouter;
+use crate::{ApiRouter, routes};
 
 pub(crate) fn routes() -> ApiRouter {
     ApiRouter::new()

@@ -14,9 +14,7 @@ mod show;
 mod submit;
 mod submit_batch;
 
-use utoipa_axum::routes;
-
-use crate::ApiRouter;
+use crate::{ApiRouter, routes};
 
 pub(crate) fn routes() -> ApiRouter {
     ApiRouter::new()

@@ -4,9 +4,7 @@ mod create;
 mod list;
 mod revoke;
 
-use utoipa_axum::routes;
-
-use crate::ApiRouter;
+use crate::{ApiRouter, routes};
 
 pub(crate) fn routes() -> ApiRouter {
     ApiRouter::new()

@@ -4,9 +4,7 @@ mod rollups;
 mod settle;
 mod unconfirmed;
 
-use utoipa_axum::routes;
-
-use crate::ApiRouter;
+use crate::{ApiRouter, routes};
 
 pub(crate) fn routes() -> ApiRouter {
     ApiRouter::new()

@@ -3,9 +3,7 @@
 mod show;
 mod webhook_secret;
 
-use utoipa_axum::routes;
-
-use crate::ApiRouter;
+use crate::{ApiRouter, routes};
 
 pub(crate) fn routes() -> ApiRouter {
     ApiRouter::new().routes(routes!(show::show)).routes(routes!(webhook_secret::webhook_secret))

@@ -3,9 +3,7 @@
 mod queue;
 mod storage;
 
-use utoipa_axum::routes;
-
-use crate::ApiRouter;
+use crate::{ApiRouter, routes};
 
 pub(crate) fn routes() -> ApiRouter {
     ApiRouter::new().routes(routes!(storage::storage)).routes(routes!(queue::queue))

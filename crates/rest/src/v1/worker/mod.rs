@@ -16,12 +16,11 @@ use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
-use utoipa_axum::routes;
 use windrow_app::Actor;
 use windrow_engine::remote::codes;
 use windrow_engine::{EngineError, LocalEngine, RunRef};
 
-use crate::{ApiError, ApiRouter, ApiState, Caller, Path};
+use crate::{ApiError, ApiRouter, ApiState, Caller, Path, routes};
 
 /// The largest JSON body of a run: a checkpoint's state, an answer for the journal, a result.
 const MAX_BODY: usize = 64 * 1024 * 1024;

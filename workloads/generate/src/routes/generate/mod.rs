@@ -5,8 +5,7 @@ mod make_seeds;
 mod records;
 mod seed_check;
 
-use utoipa_axum::routes;
-use windrow_rest::ApiRouter;
+use windrow_rest::{ApiRouter, routes};
 
 pub(super) fn routes() -> ApiRouter {
     ApiRouter::new()

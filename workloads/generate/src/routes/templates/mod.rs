@@ -14,9 +14,8 @@ mod show;
 mod versions;
 
 use serde_json::Value;
-use utoipa_axum::routes;
 use windrow_core::{FieldError, OwnerId};
-use windrow_rest::{ApiError, ApiRouter};
+use windrow_rest::{ApiError, ApiRouter, routes};
 use windrow_store::StoreError;
 
 use crate::store::templates::Template;
