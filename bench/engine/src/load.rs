@@ -148,7 +148,7 @@ fn job(store: &Store, owner: u64) -> NewJob {
         budget: None,
         idempotency: None,
         request_id: None,
-        trace_id: None,
+        traceparent: None,
         webhook_url: None,
         needs_approval: false,
         estimate: None,

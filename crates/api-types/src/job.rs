@@ -119,6 +119,10 @@ pub struct Job {
     /// Of the request that submitted it; every log line of its runs has the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Of the trace that it belongs to (W3C Trace Context).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(examples("4bf92f3577b34da6a3ce929d0e0e4736"))]
+    pub trace_id: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]

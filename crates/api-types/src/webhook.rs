@@ -22,7 +22,7 @@ pub struct WebhookPayload {
     pub kind: String,
     #[schema(value_type = String, format = DateTime)]
     pub timestamp: Timestamp,
-    /// The job's id, workload, status, result and error.
+    /// The job's id, workload, status, result, error, cost, records, trace id and links.
     #[schema(value_type = Object)]
     pub data: Value,
 }

@@ -1,6 +1,6 @@
 //! Who is asking, and what that allows.
 
-use windrow_core::{OwnerId, Role, Scope};
+use windrow_core::{OwnerId, Role, Scope, TraceParent};
 use windrow_store::users::User;
 
 use crate::AppError;
@@ -33,8 +33,8 @@ pub struct Actor {
     pub user: User,
     pub login: Login,
     pub request_id: Option<String>,
-    /// Of the trace that the request is a part of (W3C trace context), where there is one.
-    pub trace_id: Option<String>,
+    /// Where the request stands in a trace (W3C Trace Context), where there is one.
+    pub traceparent: Option<TraceParent>,
 }
 
 impl Actor {

@@ -10,6 +10,7 @@ use windrow_store::history::{self, Line, Place, What};
 use windrow_store::jobs::{self, JobRow};
 use windrow_store::{Conn, StoreError};
 
+use crate::jobs::view::trace_id;
 use crate::watch::Watcher;
 use crate::{Actor, App, AppError};
 
@@ -114,20 +115,20 @@ impl Watch {
         }
         if row.status.is_final() {
             self.over = true;
-        } else if let Some(progress) = self.progress(&row) {
+        } else if let Some(progress) = self.progress(&row)? {
             self.ready.push_back(progress);
         }
         Ok(())
     }
 
-    fn progress(&mut self, row: &JobRow) -> Option<Event> {
-        let now = row.progress_at.zip(row.done)?;
+    fn progress(&mut self, row: &JobRow) -> Result<Option<Event>, AppError> {
+        let Some(now) = row.progress_at.zip(row.done) else { return Ok(None) };
         if self.progress.replace(now) == Some(now) {
-            return None;
+            return Ok(None);
         }
         let payload =
             json!({"run": row.running_run, "stage": row.stage, "done": row.done, "total": row.total});
-        Some(body(row, None, "progress", now.0, payload, SCHEMA_VERSION, row.trace_id.clone()))
+        Ok(Some(body(row, None, "progress", now.0, payload, SCHEMA_VERSION, trace_id(row)?)))
     }
 }
 
@@ -142,8 +143,8 @@ fn place(after: Option<&str>) -> Result<Place, AppError> {
 
 fn event(row: &JobRow, line: Line) -> Result<Event, AppError> {
     let Line { place, at, what } = line;
-    let derived =
-        |kind, payload| body(row, Some(place), kind, at, payload, SCHEMA_VERSION, row.trace_id.clone());
+    let of_job = trace_id(row)?;
+    let derived = |kind, payload| body(row, Some(place), kind, at, payload, SCHEMA_VERSION, of_job);
     Ok(match what {
         What::Submitted => derived("submitted", json!({"workload": row.workload, "priority": row.priority})),
         What::Started { run, worker } => derived("started", json!({"run": run, "worker": worker})),

@@ -109,7 +109,7 @@ pub(crate) fn check_sub(sub: &str) -> Result<(), AppError> {
 
 fn let_in(user: User, login: Login, request_id: Option<String>) -> Result<Actor, AppError> {
     match user.status {
-        UserStatus::Active => Ok(Actor { user, login, request_id, trace_id: None }),
+        UserStatus::Active => Ok(Actor { user, login, request_id, traceparent: None }),
         UserStatus::Disabled => Err(AppError::UserDisabled(user.sub)),
     }
 }

@@ -10,6 +10,7 @@ pub mod money;
 pub mod owner;
 pub mod retry;
 pub mod status;
+pub mod trace;
 
 pub use clock::{Clock, SharedClock, SystemClock, TestClock, Timestamp};
 pub use error::{ErrorClass, FieldError, JobError};
@@ -20,3 +21,4 @@ pub use money::PicoUsd;
 pub use owner::{LedgerKind, Role, Scope, UploadStatus, UserStatus};
 pub use retry::RetryPolicy;
 pub use status::{JobStatus, Priority, RunOutcome};
+pub use trace::TraceParent;

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod local;
 mod meter;
 pub mod remote;
+pub mod spans;
 pub mod stop;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use windrow_core::TraceParent;
 
 /// Who speaks in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,6 +67,9 @@ pub struct ModelRequest {
     /// How long one attempt may take, from the first byte sent to the last received. On the wire in milliseconds.
     #[serde(rename = "timeout_ms", with = "millis", default = "ModelRequest::default_timeout")]
     pub timeout: Duration,
+    /// Where the call stands in a trace, for the provider's own spans. Shapes no answer, and is not kept.
+    #[serde(skip)]
+    pub traceparent: Option<TraceParent>,
 }
 
 impl ModelRequest {
@@ -79,6 +83,7 @@ impl ModelRequest {
             response_schema: None,
             seed: None,
             timeout: Self::default_timeout(),
+            traceparent: None,
         }
     }
 

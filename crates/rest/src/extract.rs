@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use windrow_app::Actor;
 use windrow_core::FieldError;
 
-use crate::{ApiError, ApiState, CurrentRequestId};
+use crate::{ApiError, ApiState, CurrentRequestId, CurrentTrace};
 
 /// The user or service behind a request, with the role that the database gives it. Taking it makes a route private.
 #[derive(Clone, Debug)]
@@ -30,7 +30,8 @@ impl FromRequestParts<ApiState> for Caller {
             })?),
         };
         let request_id = parts.extensions.get::<CurrentRequestId>().map(|id| id.0.clone());
-        let actor = state.app.authenticate(authorization, request_id).await?;
+        let mut actor = state.app.authenticate(authorization, request_id).await?;
+        actor.traceparent = parts.extensions.get::<CurrentTrace>().map(|trace| trace.0);
         tracing::Span::current().record("owner", actor.owner().0);
         Ok(Self(actor))
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument;
-use windrow_core::{RequestId, SharedClock};
+use windrow_core::{RequestId, SharedClock, TraceParent};
+use windrow_engine::spans;
 
 use crate::ApiError;
 use crate::problem::ProblemBody;
@@ -20,6 +21,10 @@ use crate::unread::read_the_rest;
 /// The id of the request being served: the client's `x-request-id`, or a new one.
 #[derive(Clone, Debug)]
 pub struct CurrentRequestId(pub String);
+
+/// Where the request being served stands in a trace: under what the client's `traceparent` says, or in a new trace.
+#[derive(Clone, Copy, Debug)]
+pub struct CurrentTrace(pub TraceParent);
 
 /// Limits on requests.
 #[derive(Clone, Debug)]
@@ -112,9 +117,20 @@ async fn identify(clock: &SharedClock, mut request: Request, next: Next) -> Resp
         .map_or_else(|| RequestId::new(&**clock).to_string(), str::to_owned);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let span =
-        tracing::info_span!("request", request_id = %id, %method, route, owner = tracing::field::Empty);
+    let sent = traceparent(request.headers());
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id,
+        trace_id = tracing::field::Empty,
+        %method,
+        route,
+        owner = tracing::field::Empty
+    );
+    spans::join(&span, sent);
+    let trace = spans::position(&span, sent).unwrap_or_else(|| TraceParent::start(&**clock));
+    span.record("trace_id", trace.trace_id());
     request.extensions_mut().insert(CurrentRequestId(id.clone()));
+    request.extensions_mut().insert(CurrentTrace(trace));
     let began = clock.monotonic();
     let mut response = next.run(request).instrument(span.clone()).await;
     let took = clock.monotonic().saturating_sub(began);
@@ -135,6 +151,14 @@ async fn identify(clock: &SharedClock, mut request: Request, next: Next) -> Resp
     response
 }
 
+/// What the client says of its trace. Two headers, or one that can't be read, are as good as none: the standard then
+/// asks for a new trace.
+fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut sent = headers.get_all("traceparent").iter();
+    let (one, None) = (sent.next()?, sent.next()) else { return None };
+    one.to_str().ok()?.parse().ok()
+}
+
 fn cors(origins: &[String]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods(tower_http::cors::Any)
@@ -148,4 +172,42 @@ fn cors(origins: &[String]) -> CorsLayer {
     layer.allow_origin(
         origins.iter().filter_map(|origin| origin.parse::<HeaderValue>().ok()).collect::<Vec<_>>(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+    use windrow_core::TestClock;
+
+    use super::*;
+
+    const SENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    /// Where the request stands that these headers make.
+    async fn trace_of(headers: &[&str]) -> TraceParent {
+        let told = |trace: axum::Extension<CurrentTrace>| async move { trace.0.0.to_string() };
+        let router = around(Router::new().route("/", get(told)), &HttpLimits::default(), TestClock::shared());
+        let mut request = Request::builder().uri("/");
+        for header in headers {
+            request = request.header("traceparent", *header);
+        }
+        let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
+        std::str::from_utf8(&body).unwrap().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_is_part_of_the_clients_trace_or_begins_one() {
+        assert_eq!(trace_of(&[SENT]).await.to_string(), SENT);
+        let new = [
+            trace_of(&[]).await,
+            trace_of(&["nonsense"]).await,
+            trace_of(&[&SENT.replace("00-4", "ff-4")]).await,
+            trace_of(&[SENT, SENT]).await,
+        ];
+        for trace in new {
+            assert_ne!(trace.trace_id(), SENT[3..35], "{trace}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ mod unread;
 mod v1;
 
 pub use extract::{Caller, IdempotencyKey, Json, Path, Query, read_json};
-pub use layers::{CurrentRequestId, HttpLimits};
+pub use layers::{CurrentRequestId, CurrentTrace, HttpLimits};
 pub use problem::{ApiError, ApiResult, Problems};
 pub use router::{ApiState, document, probes, router};
 pub use routes::{ApiRouter, Documented};

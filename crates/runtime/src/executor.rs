@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 use windrow_core::JobError;
 use windrow_engine::{
     EndReply, EngineError, JobContext, Lease, Outcome, RunEnd, RunError, RunRef, RunServices, Stop,
-    StopSignal, Workload, WorkloadRegistry,
+    StopSignal, Workload, WorkloadRegistry, spans,
 };
 
 use crate::WorkerSettings;
@@ -39,7 +39,9 @@ impl Executor {
             run = run.run.0,
             workload = lease.workload,
             request_id = lease.request_id,
+            trace_id = lease.traceparent.map(|parent| parent.trace_id()),
         );
+        spans::join(&span, lease.traceparent);
         let work = async {
             let started = self.services.clock.monotonic();
             let workload = lease.workload.clone();

@@ -21,7 +21,7 @@ crate::row! {
         pub child_key: Option<String>,
         pub budget_id: Option<BudgetId>,
         pub request_id: Option<String>,
-        pub trace_id: Option<String>,
+        pub traceparent: Option<String>,
         pub estimate: Option<PicoUsd>,
         pub created_at: Timestamp,
         pub approved_at: Option<Timestamp>,
@@ -65,7 +65,7 @@ crate::row! {
 }
 
 const SELECT: &str = "SELECT j.seq, j.id, j.owner_id, j.workload, j.spec, j.spec_version, j.priority, j.run_at,
-    p.id AS parent_id, j.child_key, j.budget_id, j.request_id, j.trace_id, j.estimate, j.created_at, j.approved_at,
+    p.id AS parent_id, j.child_key, j.budget_id, j.request_id, j.traceparent, j.estimate, j.created_at, j.approved_at,
     j.cancel_requested_at, j.reopened_run, j.reopened_at, s.status,
     r.run AS running_run, r.started_at AS running_since, r.attempts AS running_attempts, r.lost AS running_lost,
     l.run AS last_run, l.outcome AS last_outcome, l.ended_at AS last_ended_at, l.retry_at, l.attempts, l.lost,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-use windrow_core::{JobId, PicoUsd, RunNo, Timestamp};
+use windrow_core::{JobId, PicoUsd, RunNo, Timestamp, TraceParent};
 
 /// One run of one job: the fencing token that every write of the run carries. As text, `{job}.{run}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -90,6 +90,10 @@ pub struct Lease {
     pub submitted_at: Timestamp,
     /// Of the request that submitted the job; in every log line of the run.
     pub request_id: Option<String>,
+    /// What the run belongs under in its job's trace, and what it sends on in its own requests (W3C Trace Context).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+    pub traceparent: Option<TraceParent>,
     /// The most that the job's tree may cost, in USD.
     #[schema(value_type = Option<String>, example = "2.50")]
     pub budget: Option<PicoUsd>,

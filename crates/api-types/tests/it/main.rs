@@ -54,6 +54,7 @@ fn job() -> Job {
         parent_id: None,
         child_key: None,
         request_id: Some("r-1".to_owned()),
+        trace_id: None,
         created_at: at(),
         updated_at: at(),
         run_at: None,

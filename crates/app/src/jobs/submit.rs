@@ -1,8 +1,9 @@
 //! Submit: login, then the key, then validation, then pinning, then one transaction.
 
+use tracing::{Instrument as _, Span};
 use windrow_api_types::{Job, SubmitJob};
 use windrow_core::{FieldError, JobId, PicoUsd, Timestamp};
-use windrow_engine::{PrepareError, SubmitContext};
+use windrow_engine::{PrepareError, SubmitContext, spans};
 use windrow_store::hot::{NewBudget, NewJob, Submitted};
 use windrow_store::{Conn, jobs};
 
@@ -49,6 +50,15 @@ impl App {
                 return self.replay(actor, used.id, used.request_hash == hash).await;
             }
         }
+        self.submit_new(actor, request, idempotency).instrument(tracing::debug_span!("submit")).await
+    }
+
+    async fn submit_new(
+        &self,
+        actor: &Actor,
+        request: SubmitJob,
+        idempotency: Option<(String, [u8; 32])>,
+    ) -> Result<SubmitReply, AppError> {
         validate::check(self, &request)?;
         let mut conn = self.read().await?;
         let prepared = self.prepare(&mut conn, actor, request, idempotency).await?;
@@ -129,7 +139,7 @@ fn new_job(
         budget: budget.map(|cap| NewBudget { cap, parent: None }),
         idempotency,
         request_id: actor.request_id.clone(),
-        trace_id: actor.trace_id.clone(),
+        traceparent: spans::position(&Span::current(), actor.traceparent).map(|at| at.to_string()),
         webhook_url: request.webhook_url,
         needs_approval: false,
         estimate: prepared.estimate,

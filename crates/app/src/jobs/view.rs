@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use windrow_api_types::{Job, JobCost, JobFailure, JobLinks, JobProgress, JobTokens, Run, SCHEMA_VERSION};
-use windrow_core::{ErrorClass, JobStatus, PicoUsd, RunOutcome, Timestamp};
+use windrow_core::{ErrorClass, JobStatus, PicoUsd, RunOutcome, Timestamp, TraceParent};
 use windrow_store::StoreError;
 use windrow_store::jobs::JobRow;
 use windrow_store::ledger::Sums;
@@ -38,6 +38,7 @@ pub(crate) fn job(app: &App, row: JobRow, sums: Option<&Sums>) -> Result<Job, Ap
         parent_id: row.parent_id,
         child_key: row.child_key.clone(),
         request_id: row.request_id.clone(),
+        trace_id: trace_id(&row)?,
         created_at: row.created_at,
         updated_at: updated_at(&row),
         run_at: Some(run_at).filter(|at| row.status == JobStatus::Queued && *at > now),
@@ -51,6 +52,13 @@ pub(crate) fn job(app: &App, row: JobRow, sums: Option<&Sums>) -> Result<Job, Ap
         stage: row.stage,
         workload: row.workload,
     })
+}
+
+/// Of the trace that the job's submit belongs to.
+pub(crate) fn trace_id(row: &JobRow) -> Result<Option<String>, AppError> {
+    let read = row.traceparent.as_deref().map(str::parse::<TraceParent>).transpose();
+    let broken = |error| StoreError::invariant("jobs", "traceparent", row.id, error);
+    Ok(read.map_err(|error| AppError::internal(broken(error)))?.map(|parent| parent.trace_id()))
 }
 
 pub(super) fn json(

@@ -88,7 +88,7 @@ impl<'a> Probe<'a> {
             budget: None,
             idempotency: None,
             request_id: None,
-            trace_id: None,
+            traceparent: None,
             webhook_url: None,
             needs_approval: false,
             estimate: None,

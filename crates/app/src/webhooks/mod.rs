@@ -145,7 +145,7 @@ impl App {
             // what it had come to: a job that was retried meanwhile tells of that end too
             data: json!({
                 "id": id, "workload": job.workload, "status": status, "result": job.result, "error": job.error,
-                "cost": job.cost, "records": job.records, "links": job.links,
+                "cost": job.cost, "records": job.records, "trace_id": job.trace_id, "links": job.links,
             }),
         };
         serde_json::to_vec(&payload).map_err(AppError::internal)

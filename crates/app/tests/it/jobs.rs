@@ -123,7 +123,7 @@ on_both! {
             budget: None,
             idempotency: None,
             request_id: None,
-            trace_id: None,
+            traceparent: None,
             webhook_url: None,
             needs_approval: true,
             estimate: None,

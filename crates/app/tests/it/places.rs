@@ -85,7 +85,7 @@ fn a_job(test: &TestApp) -> NewJob {
         budget: None,
         idempotency: None,
         request_id: None,
-        trace_id: None,
+        traceparent: None,
         webhook_url: None,
         needs_approval: false,
         estimate: None,

@@ -17,7 +17,8 @@ fn pointers(error: AppError) -> Vec<String> {
 on_both! {
     async fn a_job_is_queued_and_shown_as_it_was_pinned(db) {
         let test = TestApp::start(db).await;
-        let ada = test.actor("ada").await;
+        let mut ada = test.actor("ada").await;
+        ada.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap());
         let mut request = submit_request(json!({"text": "hi", "pin": true}));
         request.budget_usd = Some(PicoUsd::from_usd(2));
         request.priority = Some(Priority::High);
@@ -33,6 +34,9 @@ on_both! {
         let done = test.app.show_job(&ada, job.id).await.unwrap();
         assert_eq!((done.status, done.run, done.error), (JobStatus::Completed, 1, None));
         assert_eq!(done.result.unwrap()["text"], "hi");
+        assert_eq!(done.trace_id.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        let events = test.app.job_events(&ada, job.id, None).await.unwrap();
+        assert!(events.len() >= 3 && events.iter().all(|event| event.trace_id == done.trace_id), "{events:?}");
         test.finish().await;
     }
 

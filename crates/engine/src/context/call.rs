@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use windrow_api_types::worker::{Bill, FreeCall, JournalLine, Reserve, Reserved, SettleResult};
 use windrow_core::{CallId, JobError, PicoUsd};
 use windrow_models::Model;
@@ -12,8 +13,8 @@ use windrow_models::price::TABLE_VERSION;
 use windrow_models::{Billing, ModelError, ModelRequest, ModelResponse, RetryAdvice, Usage};
 
 use super::{JobContext, RunError};
-use crate::Stop;
 use crate::meter::Hold;
+use crate::{Stop, spans};
 
 /// How often a reservation that found no room is tried again when nothing of this run settles meanwhile.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -54,15 +55,27 @@ impl JobContext {
         let model = self.models().resolve(&request.model).map_err(JobError::from)?;
         let request = ModelRequest { model: model.id().to_owned(), ..request.clone() };
         let (key, step) = (key.to_owned(), step.to_owned());
-        let question = Arc::new(Question { key, step, hash: request.hash(), model, request });
+        let mut question = Question { key, step, hash: request.hash(), model, request };
         if let Some(answer) = self.replayed(&question).await? {
             self.note_progress();
             return Ok(answer);
         }
+        let span = tracing::debug_span!(
+            "model call",
+            model = question.request.model,
+            key = question.key,
+            step = question.step
+        );
+        question.request.traceparent = spans::position(&span, self.inner.lease.traceparent);
+        self.ask_until_answered(&Arc::new(question)).instrument(span).await
+    }
+
+    /// Tries again what may be tried again.
+    async fn ask_until_answered(&self, question: &Arc<Question>) -> Result<CallAnswer, RunError> {
         let mut attempt = 1;
         loop {
             self.check_hard_stop()?;
-            let error = match self.attempt(&question).await? {
+            let error = match self.attempt(question).await? {
                 Ok(answer) => {
                     self.note_progress();
                     return Ok(answer);
@@ -113,7 +126,8 @@ impl JobContext {
         let wanted = CancellationToken::new();
         let (context, asked, unwanted) = (self.clone(), Arc::clone(question), wanted.clone());
         let _unwanted_when_dropped = wanted.drop_guard();
-        let answer = tokio::spawn(async move { context.ask(&asked, unwanted).await });
+        let ask = async move { context.ask(&asked, unwanted).await };
+        let answer = tokio::spawn(ask.in_current_span());
         tokio::select! {
             answer = answer => answer.unwrap_or_else(|error| {
                 Err(JobError::transient("call_panicked", format!("the model's client failed: {error}")).into())

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tracing::Instrument as _;
 use windrow_api_types::worker::{Checkpoint, Child, Lease, NewChild, Part, Progress};
 use windrow_core::{JobError, JobId, RetryPolicy, SharedClock, Timestamp};
 use windrow_models::Models;
@@ -154,7 +155,8 @@ impl JobContext {
         let state = serde_json::to_value(state).map_err(|error| {
             JobError::permanent("bad_checkpoint", format!("the state is no JSON: {error}"))
         })?;
-        self.write_checkpoint(state, parts, covered).await
+        let span = tracing::debug_span!("checkpoint");
+        self.write_checkpoint(state, parts, covered).instrument(span).await
     }
 
     async fn write_checkpoint(

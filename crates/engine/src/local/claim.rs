@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
 use windrow_api_types::worker::{ClaimRequest, Lease, RunEnd, RunRef, SCHEMA_VERSION};
 use windrow_blob::OwnerHash;
-use windrow_core::JobError;
-use windrow_store::Conn;
+use windrow_core::{JobError, TraceParent};
 use windrow_store::hot::{self, Claimed};
+use windrow_store::{Conn, StoreError};
 
 use super::runs::{Holder, Served};
 use super::{LocalEngine, at, json};
-use crate::{EngineError, JobRecord};
+use crate::{EngineError, JobRecord, spans};
 
 impl LocalEngine {
     pub(super) async fn claim_leases(&self, request: &ClaimRequest) -> Result<Vec<Lease>, EngineError> {
@@ -157,7 +158,10 @@ impl LocalEngine {
             self.end_run(run, RunEnd::Failed { error: JobError::cancelled() }).await?;
             return Ok(None);
         }
-        let input = workload.load(self.reader(reader).await?, &served.record).await?;
+        let traceparent = traceparent(&claimed)?;
+        let span = load_span(run, &claimed, traceparent);
+        let conn = self.reader(reader).await?;
+        let input = workload.load(conn, &served.record).instrument(span).await?;
         let limits = workload.limits();
         let set = self.inner.settings.limits.get(&claimed.workload).copied().unwrap_or_default();
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -175,6 +179,7 @@ impl LocalEngine {
             stall_ms: millis(set.stall.unwrap_or(limits.stall)),
             submitted_at: claimed.submitted_at,
             request_id: claimed.request_id,
+            traceparent,
             budget: served.record.budget,
             workload: claimed.workload,
         }))
@@ -211,6 +216,25 @@ impl LocalEngine {
         }
         Ok(reader.as_mut().expect("made above"))
     }
+}
+
+/// The job's, as its submit left it.
+fn traceparent(claimed: &Claimed) -> Result<Option<TraceParent>, EngineError> {
+    let read = claimed.traceparent.as_deref().map(str::parse).transpose();
+    read.map_err(|error| StoreError::invariant("jobs", "traceparent", claimed.at.job, error).into())
+}
+
+fn load_span(run: RunRef, claimed: &Claimed, traceparent: Option<TraceParent>) -> tracing::Span {
+    let span = tracing::info_span!(
+        "load",
+        job_id = %run.job,
+        run = run.run.0,
+        workload = claimed.workload,
+        request_id = claimed.request_id,
+        trace_id = traceparent.map(|parent| parent.trace_id()),
+    );
+    spans::join(&span, traceparent);
+    span
 }
 
 fn check_version(what: &str, version: i64) -> Result<(), EngineError> {

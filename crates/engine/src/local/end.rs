@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rand::RngExt as _;
+use tracing::Instrument as _;
 use windrow_api_types::worker::{EndReply, NewArtifact, Output, RunEnd, RunRef, SCHEMA_VERSION};
 use windrow_core::{ArtifactId, ErrorClass, JobError, JobStatus, RunOutcome};
 use windrow_store::artifacts::{self, Resource};
@@ -28,7 +29,8 @@ impl LocalEngine {
     pub(super) async fn end_run(&self, run: RunRef, end: RunEnd) -> Result<EndReply, EngineError> {
         let served = self.served(run).await?;
         let attempted = !matches!(end, RunEnd::Released | RunEnd::Await);
-        let reply = match self.end_with(run, &served, end).await {
+        let span = tracing::debug_span!("commit", job_id = %run.job, run = run.run.0);
+        let reply = match self.end_with(run, &served, end).instrument(span).await {
             // The workload's commit, or an output that can't be recorded: rolled back, and the run ends of it.
             Err(EngineError::Job(error)) => self.end_with(run, &served, RunEnd::Failed { error }).await,
             reply => reply,

@@ -94,7 +94,7 @@ impl Bench {
             budget: budget_pico.map(|cap| NewBudget { cap: PicoUsd::from_pico(cap), parent: None }),
             idempotency: None,
             request_id: Some("r1".to_owned()),
-            trace_id: None,
+            traceparent: None,
             webhook_url: None,
             needs_approval: false,
             estimate: None,

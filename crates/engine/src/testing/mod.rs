@@ -79,6 +79,7 @@ impl MemoryEngine {
             stall_ms: 600_000,
             submitted_at: clock.now(),
             request_id: None,
+            traceparent: None,
             budget,
         };
         Arc::new(Self { state: Mutex::default(), template })

@@ -83,6 +83,9 @@ impl OpenAi {
         })?;
         let mut call = self.client()?.post(self.endpoint.clone()).timeout(request.timeout);
         call = call.header("content-type", "application/json").body(body);
+        if let Some(traceparent) = request.traceparent {
+            call = call.header("traceparent", traceparent.to_string());
+        }
         if let Some(key) = &self.api_key {
             call = call
                 .header("authorization", bearer(key).map_err(|e| ModelError::permanent("model_auth", e))?);

@@ -82,6 +82,21 @@ async fn an_answer_comes_with_usage_and_request_id() {
 }
 
 #[tokio::test]
+async fn a_call_says_where_it_stands_in_its_trace() {
+    let server = MockServer::start().await;
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let traced = Mock::given(header("traceparent", traceparent));
+    traced
+        .respond_with(ResponseTemplate::new(200).set_body_json(completion()))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let asked = ModelRequest { traceparent: Some(traceparent.parse().unwrap()), ..request() };
+    assert_eq!(client(&server.uri()).complete(&asked).await.unwrap().text, "hi");
+    assert_eq!(asked.hash(), request().hash(), "an answer is the same in every trace");
+}
+
+#[tokio::test]
 async fn without_usage_the_local_bound_stands_and_says_so() {
     let mut body = completion();
     body.as_object_mut().unwrap().remove("usage");

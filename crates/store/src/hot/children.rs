@@ -89,9 +89,9 @@ async fn insert(
         );
         format!(
             "INSERT INTO jobs (id, owner_id, workload, spec, spec_version, priority, run_at, parent_seq, child_key,
-                               budget_id, request_id, trace_id, created_at, needs_approval)
+                               budget_id, request_id, traceparent, created_at, needs_approval)
              SELECT i.id, p.owner_id, i.workload, i.spec, i.spec_version, coalesce(i.priority, p.priority), $3, p.seq,
-                    i.child_key, p.budget_id, p.request_id, p.trace_id, $3, FALSE
+                    i.child_key, p.budget_id, p.request_id, p.traceparent, $3, FALSE
              FROM {rows} CROSS JOIN jobs p WHERE p.seq = $2 ORDER BY i.ord
              ON CONFLICT DO NOTHING RETURNING seq"
         )

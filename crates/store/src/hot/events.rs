@@ -53,7 +53,8 @@ pub async fn append_events(
              SELECT i.job_seq,
                     coalesce((SELECT max(e.n) FROM events e WHERE e.job_seq = i.job_seq), 0)
                     + row_number() OVER (PARTITION BY i.job_seq ORDER BY i.ord),
-                    j.owner_id, i.run, i.type, i.payload, i.schema_version, j.trace_id, $2
+                    j.owner_id, i.run, i.type, i.payload, i.schema_version,
+                    substr(j.traceparent, 4, 32), $2
              FROM {rows} CROSS JOIN jobs j WHERE j.seq = i.job_seq
              RETURNING job_seq, n"
         )

@@ -25,7 +25,8 @@ pub struct NewJob {
     /// The user's key and the SHA-256 of the canonical request. The key is scoped to the owner.
     pub idempotency: Option<(String, [u8; 32])>,
     pub request_id: Option<String>,
-    pub trace_id: Option<String>,
+    /// Where its submit stands in a trace: the text of a `traceparent` (W3C Trace Context).
+    pub traceparent: Option<String>,
     pub webhook_url: Option<String>,
     /// The job waits for a person's yes before it is queued.
     pub needs_approval: bool,
@@ -163,12 +164,12 @@ WITH input AS MATERIALIZED (
                          $8::uuid[], $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::boolean[],
                          $16::bigint[])
         AS i(id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key, request_hash,
-             request_id, trace_id, webhook_url, needs_approval, estimate)
+             request_id, traceparent, webhook_url, needs_approval, estimate)
 ), made AS (
     INSERT INTO jobs (id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key,
-                      request_hash, request_id, trace_id, webhook_url, needs_approval, estimate, created_at)
+                      request_hash, request_id, traceparent, webhook_url, needs_approval, estimate, created_at)
     SELECT id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key,
-           request_hash, request_id, trace_id, webhook_url, needs_approval, estimate, $15
+           request_hash, request_id, traceparent, webhook_url, needs_approval, estimate, $15
     FROM input
     ON CONFLICT DO NOTHING
     RETURNING seq, id, owner_id, workload, priority, run_at, needs_approval, budget_id
@@ -199,7 +200,7 @@ async fn insert_postgres(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Resul
         .bind(all(batch, |job| job.idempotency.as_ref().map(|(key, _)| key.clone())))
         .bind(all(batch, |job| job.idempotency.as_ref().map(|(_, hash)| hash.to_vec())))
         .bind(all(batch, |job| job.request_id.clone()))
-        .bind(all(batch, |job| job.trace_id.clone()))
+        .bind(all(batch, |job| job.traceparent.clone()))
         .bind(all(batch, |job| job.webhook_url.clone()))
         .bind(all(batch, |job| job.needs_approval))
         .bind(now.as_micros())
@@ -230,7 +231,7 @@ async fn insert_sqlite(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<
             ("idempotency_key", Col::Text),
             ("request_hash", Col::Bytes),
             ("request_id", Col::Text),
-            ("trace_id", Col::Text),
+            ("traceparent", Col::Text),
             ("webhook_url", Col::Text),
             ("needs_approval", Col::Bool),
             ("estimate", Col::Int),
@@ -305,7 +306,7 @@ fn sqlite_row(job: &NewJob, now: Timestamp) -> impl serde::Serialize + '_ {
         job.idempotency.as_ref().map(|(key, _)| key),
         job.idempotency.as_ref().map(|(_, hash)| hex::encode(hash)),
         &job.request_id,
-        &job.trace_id,
+        &job.traceparent,
         &job.webhook_url,
         job.needs_approval,
         job.estimate.map(PicoUsd::as_pico),

@@ -16,7 +16,12 @@ use ledger::LedgerRow;
 /// The platform's own tables.
 pub const PLATFORM: MigrationSet = crate::migration_set!(
     "platform",
-    [(1, "engine", "0001_engine"), (2, "platform", "0002_platform"), (3, "estimate", "0003_estimate")]
+    [
+        (1, "engine", "0001_engine"),
+        (2, "platform", "0002_platform"),
+        (3, "estimate", "0003_estimate"),
+        (4, "traceparent", "0004_traceparent"),
+    ]
 );
 
 /// The schema is not what this program needs.

@@ -31,7 +31,7 @@ fn job(n: u128, priority: Priority) -> NewJob {
         budget: None,
         idempotency: None,
         request_id: None,
-        trace_id: None,
+        traceparent: None,
         webhook_url: None,
         needs_approval: false,
         estimate: None,

@@ -73,7 +73,7 @@ impl Kept {
             budget: None,
             idempotency: None,
             request_id: None,
-            trace_id: None,
+            traceparent: None,
             webhook_url: None,
             needs_approval: false,
             estimate: None,

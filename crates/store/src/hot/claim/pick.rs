@@ -30,7 +30,7 @@ WITH pair AS MATERIALIZED (
     SELECT job_seq, run, $8, owner_id, workload, $9, attempts, lost FROM picked
 )
 SELECT p.job_seq, p.run, j.id, p.owner_id, p.workload, j.spec, j.spec_version, j.priority, p.attempts, p.lost,
-       j.budget_id, j.parent_seq, j.child_key, j.request_id, j.trace_id, j.created_at, p.run_at AS due_at,
+       j.budget_id, j.parent_seq, j.child_key, j.request_id, j.traceparent, j.created_at, p.run_at AS due_at,
        j.cancel_requested_at, c.schema_version AS checkpoint_version, c.state AS checkpoint_state
 FROM picked p JOIN jobs j ON j.seq = p.job_seq LEFT JOIN checkpoints c ON c.job_seq = p.job_seq";
 
@@ -160,7 +160,7 @@ async fn pick_sqlite(
         let seqs = dialect.list("$1", ListOf::Int);
         format!(
             "SELECT r.job_seq, r.run, j.id, r.owner_id, r.workload, j.spec, j.spec_version, j.priority, r.attempts,
-                    r.lost, j.budget_id, j.parent_seq, j.child_key, j.request_id, j.trace_id, j.created_at,
+                    r.lost, j.budget_id, j.parent_seq, j.child_key, j.request_id, j.traceparent, j.created_at,
                     j.run_at AS due_at, j.cancel_requested_at, c.schema_version AS checkpoint_version,
                     c.state AS checkpoint_state
              FROM ({seqs}) AS i CROSS JOIN running r ON r.job_seq = i.value CROSS JOIN jobs j ON j.seq = r.job_seq

@@ -399,7 +399,7 @@ fn new_job(job: &SubmitJob, now: Timestamp) -> NewJob {
         budget: job.cap.map(|cap| NewBudget { cap: PicoUsd::from_pico(cap), parent: None }),
         idempotency: job.key.map(|(key, hash)| (format!("key{key}"), [hash; 32])),
         request_id: None,
-        trace_id: None,
+        traceparent: None,
         webhook_url: None,
         needs_approval: job.approval,
         estimate: None,

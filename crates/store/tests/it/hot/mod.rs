@@ -58,7 +58,7 @@ impl Bench {
             budget: None,
             idempotency: None,
             request_id: Some("r".to_owned()),
-            trace_id: None,
+            traceparent: None,
             webhook_url: None,
             needs_approval: false,
             estimate: None,
