@@ -201,9 +201,9 @@ pub(crate) fn request(
         max_tokens: pinned.max_tokens,
         response_schema,
         // 31 bits: what every provider that takes a seed can hold
+        seed: Some(draws.draws(purpose).below(1 << 31)),
         timeout: ModelRequest::default_timeout(),
         traceparent: None,
-        timeout: ModelRequest::default_timeout(),
     }
 }
 
