@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use windrow_core::{JobId, JobStatus, PicoUsd, Priority, Role, Scope, Timestamp};
 
+use crate::children::Share;
+
 /// Self-hosted AI content jobs: a file or a prompt goes in, metered model work runs durably, versioned artifacts come
 /// out.
 #[derive(Debug, Parser)]
@@ -116,6 +118,9 @@ pub(crate) struct Worker {
     /// The name under which the supervisor lets the child claim.
     #[arg(long, hide = true, value_name = "NAME", requires = "child")]
     pub(crate) child_name: Option<String>,
+    /// Which part of the models' limits is the child's: its place and how many there are.
+    #[arg(long, hide = true, value_name = "PLACE/OF", requires = "child")]
+    pub(crate) child_share: Option<Share>,
     /// Run one suspect, alone, and end.
     #[arg(long, hide = true, requires = "child")]
     pub(crate) suspect: bool,

@@ -9,7 +9,7 @@ use windrow_config::Input;
 use windrow_engine::{Engine as _, LocalEngine};
 use windrow_runtime::{Pulse, Worker, WorkerHandle};
 
-use crate::children::{ChildCommand, Supervisor, SupervisorParts};
+use crate::children::{self, ChildCommand, Supervisor, SupervisorParts};
 use crate::compose::Platform;
 use crate::engines;
 
@@ -44,6 +44,14 @@ impl Workers {
             let worker = Worker::start(services, platform.registry.clone(), settings);
             own = Some(worker.context("the worker can't start")?);
         } else {
+            let too_small = children::limits_too_small(&config.models, config.worker.processes);
+            if !too_small.is_empty() {
+                let limits = too_small.join(", ");
+                tracing::warn!(
+                    limits,
+                    "limits of models below the number of worker processes count as one for each of them"
+                );
+            }
             pulse = Some(Pulse::start(engine.beater()).context("the worker can't beat")?);
         }
         let supervisor = Supervisor::start(SupervisorParts {

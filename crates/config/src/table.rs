@@ -147,7 +147,7 @@ pub const CONTRACT: &[Setting] = &[
         .by(SetBy::Operator),
     // ---- worker
     setting("WINDROW_WORKER_CONCURRENCY", "worker.concurrency", count(1), "8",
-        "How many runs a worker has at once.").by(SetBy::Operator),
+        "How many runs a worker has at once, and each of its child processes.").by(SetBy::Operator),
     setting("WINDROW_WORKER_PROCESSES", "worker.processes", Kind::Integer { min: 0, max: 256 }, "0",
         "How many child processes run the jobs; 0 runs them in the process itself.").by(SetBy::Operator),
     setting("WINDROW_WORKER_WORKLOADS", "worker.workloads", Kind::List, "",
@@ -211,7 +211,7 @@ pub const CONTRACT: &[Setting] = &[
     setting("WINDROW_MODEL_TIMEOUT", "models.timeout", Kind::Duration, "120s",
         "How long a model call may take."),
     setting("WINDROW_MODEL_CONCURRENCY", "models.concurrency", count(1), "64",
-        "How many calls of one model a process has in flight, where models.limits says nothing else.")
+        "How many calls of one model a process and its children together have in flight, where models.limits says nothing else.")
         .by(SetBy::Operator),
     setting("", "models.providers.*.kind", Kind::OneOf(&["openai"]), "openai",
         "What the provider speaks."),
@@ -220,11 +220,11 @@ pub const CONTRACT: &[Setting] = &[
     setting("", "models.providers.*.api_key", Kind::Text, "",
         "The provider's key.").secret(),
     setting("", "models.limits.*.concurrency", count(1), "",
-        "Calls of this model in flight in one process."),
+        "Calls of this model in flight in one process and its children together. With more children than that, one in each."),
     setting("", "models.limits.*.requests_per_minute", count(1), "",
-        "Calls of this model a minute and process."),
+        "Calls of this model a minute and process, which its children share."),
     setting("", "models.limits.*.tokens_per_minute", Kind::Integer { min: 1, max: u64::MAX }, "",
-        "Tokens of this model a minute and process."),
+        "Tokens of this model a minute and process, which its children share."),
     setting("", "models.prices.*.input_usd_per_million", Kind::Money, "",
         "What a million input tokens of this model cost; wins over the table."),
     setting("", "models.prices.*.output_usd_per_million", Kind::Money, "",

@@ -14,6 +14,7 @@ use windrow_engine::{
 
 use crate::WorkerSettings;
 use crate::board::Board;
+use crate::scratch::Scratch;
 
 /// How long to wait before an end that did not get through is sent again.
 const END_RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -26,7 +27,7 @@ pub(crate) struct Executor {
     pub(crate) settings: WorkerSettings,
     pub(crate) board: Arc<Board>,
     /// A directory of this process's own below which runs have theirs.
-    pub(crate) scratch: std::path::PathBuf,
+    pub(crate) scratch: Scratch,
 }
 
 impl Executor {
@@ -70,7 +71,7 @@ impl Executor {
             let problem = format!("this worker does not know the workload {:?}", lease.workload);
             return Some(RunEnd::Failed { error: JobError::transient("unknown_workload", problem) });
         };
-        let scratch = self.scratch.join(lease.run.to_string());
+        let scratch = self.scratch.path().join(lease.run.to_string());
         let context = JobContext::new(self.services.clone(), lease.clone(), stop.clone(), scratch.clone());
         let outcome = self.watch(workload, lease, context.clone(), stop).await;
         // most runs have none, and asking the file system about each would cost more than a short run

@@ -11,10 +11,12 @@ mod board;
 mod claimer;
 mod executor;
 mod keeper;
+mod scratch;
 mod settings;
 mod worker;
 
 pub use beater::Pulse;
 pub use keeper::{Deliver, Keeper, KeeperHandle, KeeperParts, KeeperSettings, Retaken, retake};
+pub use scratch::sweep_scratch;
 pub use settings::WorkerSettings;
 pub use worker::{Drained, Worker, WorkerHandle};

@@ -12,7 +12,8 @@ use windrow_engine::{Engine, RunServices, Stop, WorkloadRegistry};
 use crate::board::Board;
 use crate::claimer::{Claimer, Pace};
 use crate::executor::Executor;
-use crate::{WorkerSettings, beater};
+use crate::scratch::Scratch;
+use crate::{WorkerSettings, beater, sweep_scratch};
 
 /// The last part of the grace is for giving back what did not come back by itself.
 const RELEASE_SHARE: u32 = 10;
@@ -55,8 +56,8 @@ impl Worker {
         if settings.workloads.is_empty() {
             settings.workloads = registry.names().map(str::to_owned).collect();
         }
-        let scratch = settings.scratch.join(format!("worker-{}", std::process::id()));
-        std::fs::create_dir_all(&scratch)?;
+        let scratch = Scratch::make(&settings.scratch)?;
+        sweep_scratch(&settings.scratch)?;
         let board = Arc::new(Board::new());
         let (closing, done) = (CancellationToken::new(), CancellationToken::new());
         let engine = Arc::clone(&services.engine);
@@ -153,7 +154,6 @@ impl WorkerHandle {
             // It ends within a tick; nobody needs to wait for it.
             drop(beater);
         }
-        let _best_effort = std::fs::remove_dir(&self.executor.scratch);
     }
 }
 

@@ -11,18 +11,23 @@ use windrow_plugin::{CommandError, ExitCode};
 use windrow_runtime::{Worker, WorkerSettings};
 
 use super::order;
+use super::share::Share;
 use crate::{compose, engines, signals, workloads};
 
 /// How a parent called this process.
 pub(crate) struct Calling {
     pub(crate) socket: PathBuf,
     pub(crate) name: String,
+    pub(crate) share: Option<Share>,
     /// Takes one suspect and ends.
     pub(crate) suspect: bool,
 }
 
 /// `windrow worker --child SOCKET`.
-pub(crate) async fn run(config: Config, calling: Calling) -> Result<ExitCode, CommandError> {
+pub(crate) async fn run(mut config: Config, calling: Calling) -> Result<ExitCode, CommandError> {
+    if let Some(share) = calling.share {
+        share.apply(&mut config.models);
+    }
     let ordered = order::heard().context("orders can't be heard")?;
     let client = Client::new(Endpoint::Socket(calling.socket), None)?;
     let engine = Arc::new(RemoteEngine::new(WorkerClient::of_child(client), calling.name));

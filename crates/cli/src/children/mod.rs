@@ -6,8 +6,10 @@
 mod child;
 mod order;
 mod process;
+mod share;
 mod supervisor;
 
 pub(crate) use child::{Calling, run};
 pub(crate) use process::ChildCommand;
+pub(crate) use share::{Share, too_small as limits_too_small};
 pub(crate) use supervisor::{Supervisor, SupervisorParts};

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use windrow_config::Input;
 
 use super::order;
+use super::share::Share;
 use crate::output;
 
 /// How much of the end of a child's standard error is kept, in bytes: a panic's message and what led to it.
@@ -56,9 +57,10 @@ impl ChildCommand {
         Ok(Self { program, env, socket: socket.to_owned() })
     }
 
-    pub(super) fn start(&self, name: String, suspect: bool) -> anyhow::Result<ChildProcess> {
+    pub(super) fn start(&self, name: String, share: Share, suspect: bool) -> anyhow::Result<ChildProcess> {
         let mut command = Command::new(&self.program);
         command.arg("worker").arg("--child").arg(&self.socket).args(["--child-name", &name]);
+        command.arg("--child-share").arg(share.to_string());
         if suspect {
             command.arg("--suspect");
         }

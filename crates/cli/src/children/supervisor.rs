@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windrow_core::SharedClock;
 use windrow_engine::LocalEngine;
+use windrow_runtime::sweep_scratch;
 
 use super::process::{ChildCommand, ChildProcess, Exit};
+use super::share::Share;
 
 /// How long to wait before a child is started again; it doubles while children don't live as long as [`SETTLED`].
 const RESTART_FIRST: Duration = Duration::from_millis(50);
@@ -64,10 +66,11 @@ impl Supervisor {
             overdue: CancellationToken::new(),
         });
         let tasks = TaskTracker::new();
-        for _ in 0..inner.parts.processes {
+        for place in 0..inner.parts.processes {
+            let share = Share::new(place, inner.parts.processes);
             // Here and not in the task, so that their ids are known when this returns.
-            let first = inner.begin(false);
-            tasks.spawn(Arc::clone(&inner).keep_one(first));
+            let first = inner.begin(share, false);
+            tasks.spawn(Arc::clone(&inner).keep_one(share, first));
         }
         tasks.spawn(Arc::clone(&inner).keep_suspects(tasks.clone()));
         Self { inner, tasks }
@@ -100,7 +103,7 @@ impl Drop for Supervisor {
 
 impl Inner {
     /// One place among the workers, for ever.
-    async fn keep_one(self: Arc<Self>, mut child: anyhow::Result<ChildProcess>) {
+    async fn keep_one(self: Arc<Self>, share: Share, mut child: anyhow::Result<ChildProcess>) {
         let mut wait = RESTART_FIRST;
         loop {
             let began = self.parts.clock.monotonic();
@@ -115,13 +118,15 @@ impl Inner {
                 return;
             }
             wait = (wait * 2).min(RESTART_LONGEST);
-            child = self.begin(false);
+            child = self.begin(share, false);
         }
     }
 
     /// A process of its own for each job that waits for one.
     async fn keep_suspects(self: Arc<Self>, tasks: TaskTracker) {
         let room = Arc::new(Semaphore::new(self.parts.suspects.max(1) as usize));
+        // Beside those that share all there is.
+        let share = Share::new(self.parts.processes, self.parts.processes);
         let mut suspects = self.parts.engine.suspects();
         let mut wait = RESTART_FIRST;
         loop {
@@ -138,7 +143,7 @@ impl Inner {
             tracing::warn!(job_id = %run.job, "a job was lost three times in a row; it runs alone in a process");
             let taken =
                 async { suspects.wait_for(|list| list.iter().all(|lease| lease.run != run)).await.is_ok() };
-            let taken = match self.begin(true) {
+            let taken = match self.begin(share, true) {
                 Ok(child) => {
                     let watched = tasks.spawn(Arc::clone(&self).watch_in(place, child));
                     tokio::select! {
@@ -176,12 +181,13 @@ impl Inner {
         }
     }
 
-    fn begin(&self, suspect: bool) -> anyhow::Result<ChildProcess> {
+    fn begin(&self, share: Share, suspect: bool) -> anyhow::Result<ChildProcess> {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let name = format!("child {number} of process {}", std::process::id());
         // Before it can ask for work.
         self.parts.engine.admit(&name);
-        let child = self.parts.command.start(name, suspect)?;
+        let child = self.parts.command.start(name.clone(), share, suspect);
+        let child = child.inspect_err(|_| self.parts.engine.turn_away(&name))?;
         tracing::info!(pid = child.pid, suspect, "started a worker process");
         self.alive().insert(child.pid);
         Ok(child)
@@ -220,8 +226,11 @@ impl Inner {
                 tracing::warn!(pid = child.pid, lost, "a worker process died: {why}");
             }
         }
-        let scratch = self.parts.scratch.join(format!("worker-{}", child.pid));
-        let _mostly_gone = tokio::fs::remove_dir_all(scratch).await;
+        let scratch = self.parts.scratch.clone();
+        let swept = tokio::task::spawn_blocking(move || sweep_scratch(&scratch)).await;
+        if let Ok(Err(error)) = swept {
+            tracing::warn!(%error, "dead workers' directories can't be looked for");
+        }
     }
 
     fn alive(&self) -> MutexGuard<'_, BTreeSet<u32>> {

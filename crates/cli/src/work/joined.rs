@@ -40,6 +40,13 @@ pub(super) async fn run(config: Config, input: &Input, console: Console) -> Resu
             Err(error) => error.downcast::<InUse>()?.owner,
         };
         if let Some((worker, attendance)) = visitor.enter().await? {
+            let processes = visitor.config.worker.processes;
+            if processes > 0 {
+                tracing::warn!(
+                    processes,
+                    "beside an owner jobs run in this process itself; its --worker-processes start when it takes over"
+                );
+            }
             tracing::info!(owner, "working for the process that owns the data directory");
             if visitor.work(worker, attendance, &owner, &stop).await? == Left::Stopped {
                 return Ok(ExitCode::Ok);

@@ -9,7 +9,7 @@ use serde_json::json;
 use url::Url;
 use windrow_api_types::worker::ClaimRequest;
 use windrow_client::{Client, ClientError, Endpoint, WorkerClient};
-use windrow_config::Config;
+use windrow_config::{Config, Input};
 use windrow_engine::RemoteEngine;
 use windrow_plugin::{CommandError, Console, ExitCode};
 use windrow_runtime::Worker;
@@ -19,12 +19,13 @@ use crate::{compose, engines, output, random, signals, workloads};
 
 const ADVICE: &str = "make a key there with `windrow key create --scope 'worker:*'`, and give it with --token or WINDROW_TOKEN";
 
-pub(super) async fn run(config: Config, server: Url, console: Console) -> Result<ExitCode, CommandError> {
-    if config.worker.processes > 0 {
-        return Err(CommandError::usage(
-            "--worker-processes (WINDROW_WORKER_PROCESSES) is for workers with a database; on a server's API start more workers, or give one a higher --concurrency",
-        ));
-    }
+pub(super) async fn run(
+    config: Config,
+    input: &Input,
+    server: Url,
+    console: Console,
+) -> Result<ExitCode, CommandError> {
+    one_process(&config, input)?;
     let stop = signals::stop_token();
     let token = config.client.token.as_ref().map(|token| token.expose().to_owned());
     let keyless = token.is_none();
@@ -53,6 +54,25 @@ pub(super) async fn run(config: Config, server: Url, console: Console) -> Result
         probes.stop().await;
     }
     Ok(ExitCode::Ok)
+}
+
+/// Over a server's API a worker is one process. Whoever asks for more on the command line is mistaken; in the environment the
+/// setting may be meant for other commands.
+fn one_process(config: &Config, input: &Input) -> Result<(), CommandError> {
+    let wanted = config.worker.processes;
+    if wanted == 0 {
+        return Ok(());
+    }
+    let advice = "start more workers, or give one a higher --concurrency";
+    if input.flags.iter().any(|(name, _)| *name == super::PROCESSES) {
+        let text = format!("a worker on a server's API (--server) has no --worker-processes: {advice}");
+        return Err(CommandError::usage(text));
+    }
+    tracing::warn!(
+        WINDROW_WORKER_PROCESSES = wanted,
+        "on a server's API jobs run in the worker itself, and the setting is left aside; {advice}"
+    );
+    Ok(())
 }
 
 /// Asks for no work, to hear at once whether there would be any for this key.

@@ -31,11 +31,14 @@ fn a_worker_with_a_key_works_over_the_api() {
     let key = admin.post("/v1/keys", &json!({ "name": "w", "scopes": ["worker:*"] })).expect(201).json();
     let key = key["secret"].as_str().unwrap();
     let job = submit(&api, 300);
+    // In the environment it may be meant for other commands.
+    let windrow = windrow.with_env("WINDROW_WORKER_PROCESSES", "2");
     let mut worker = windrow.start(&["worker", "--server", &server.url, "--token", key, "--json"]);
     let ended = api.finished(&job);
     assert_whole(&api, &ended, 300);
     let (code, log) = worker.terminate();
     assert_eq!(code, 0, "{log}");
+    assert!(log.contains("WINDROW_WORKER_PROCESSES"), "nothing says that the setting is left aside:\n{log}");
     assert!(!windrow.path("windrow-data").exists(), "a remote worker has no database");
 }
 
@@ -49,6 +52,9 @@ fn a_worker_without_a_fitting_key_or_server_says_so() {
     assert!(refused.stderr.contains("windrow key create --scope 'worker:*'"), "{}", refused.stderr);
     let nowhere = windrow.run(&["worker", "--server", "http://127.0.0.1:1", "--token", &token]);
     assert_eq!(nowhere.code, 4, "{}", nowhere.stderr);
+    let refused = windrow.run(&["worker", "--server", &server.url, "--worker-processes", "2"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("has no --worker-processes"), "{}", refused.stderr);
 }
 
 #[test]
@@ -80,9 +86,19 @@ fn a_killed_child_is_replaced_and_its_runs_go_on_at_once() {
     let api = server.api(&windrow.token("alice", "contributor"));
     let job = submit(&api, 2000);
     some_progress(&api, &job);
-    kill(server.hello["worker_pids"][0].as_u64().unwrap());
+    let killed = server.hello["worker_pids"][0].as_u64().unwrap();
+    let left_by_killed = || {
+        let scratch = std::fs::read_dir(windrow.path("data/scratch")).unwrap();
+        let theirs = format!("worker-{killed}-");
+        scratch
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with(&theirs))
+            .count()
+    };
+    assert_eq!(left_by_killed(), 1);
+    kill(killed);
     let ended = api.finished(&job);
     assert_whole(&api, &ended, 2000);
+    assert_eq!(left_by_killed(), 0, "its directory is still there");
     let outcomes = outcomes(&api, &job);
     assert!(
         outcomes.iter().any(|outcome| outcome == "lost"),

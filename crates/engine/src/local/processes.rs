@@ -21,6 +21,11 @@ impl LocalEngine {
         self.inner.runs.admit(worker)
     }
 
+    /// A process that was admitted did not even start: it holds nothing.
+    pub fn turn_away(&self, worker: &str) {
+        self.inner.runs.shut_out(worker);
+    }
+
     /// A process that was admitted is gone: it gets nothing more, and what it held is back in line at once. A suspect
     /// that was alone in it is poison, and `why` (such as its exit status) stands in the dead letter. Insists while the
     /// database can't be reached. Gives the number of its runs.

@@ -80,6 +80,9 @@ async fn what_a_process_held_is_back_in_line_when_its_connection_closes() {
     let engine = RemoteEngine::new(worker.clone(), "visitor");
     let request = ClaimRequest { slots: 1, ..ClaimRequest::default() };
     assert!(matches!(engine.claim(&request).await, Err(EngineError::WorkerDead)), "it was not admitted yet");
+    assert!(bench.back.admit("visitor"));
+    bench.back.turn_away("visitor");
+    assert!(matches!(engine.claim(&request).await, Err(EngineError::WorkerDead)), "it did not start");
 
     let attendance = worker.attend("visitor").await.unwrap();
     assert_eq!(worker.attend("visitor").await.err().unwrap().code(), Some("worker_name_taken"));
