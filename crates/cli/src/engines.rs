@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use windrow_config::Config;
+use windrow_config::{Config, WorkloadSection};
 use windrow_core::SharedClock;
 use windrow_engine::{
     AssetCache, Engine, LimitOverride, Limits, LocalEngine, LocalParts, LocalSettings, RunServices,
@@ -84,13 +84,24 @@ fn local_settings(platform: &Platform) -> LocalSettings {
     LocalSettings {
         name: worker_name(config),
         retry: config.retry.policy(),
-        caps: Caps { per_owner: config.limits.max_running_per_owner, ..Caps::default() },
+        caps: caps(config),
         limits: limit_overrides(platform),
         artifact_life: config.retention.artifacts,
         poll: section.poll,
         beat_every: section.beat,
         seed: random::number(),
         ..LocalSettings::default()
+    }
+}
+
+/// What may run at once, as the configuration says.
+fn caps(config: &Config) -> Caps {
+    let of_workload =
+        |(name, section): (&String, &WorkloadSection)| Some((name.clone(), section.max_running?));
+    Caps {
+        per_owner: config.limits.max_running_per_owner,
+        workloads: config.workloads.iter().filter_map(of_workload).collect(),
+        ..Caps::default()
     }
 }
 
