@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use windrow_config::{Config, ModelLimits, ModelPrice};
+use windrow_config::{Config, ModelLimits, ModelPrice, ProviderKind};
 use windrow_core::SharedClock;
 use windrow_models::{ApiKey, Limits, Models, ModelsSettings, Price, ProviderSettings, price};
 
@@ -21,9 +21,10 @@ pub(crate) fn registry(config: &Config, clock: SharedClock) -> anyhow::Result<Mo
     prices.extend(section.prices.iter().map(|(model, price)| (model.clone(), price_of(price))));
     let mut providers = BTreeMap::new();
     for (name, provider) in &section.providers {
-        let Some(base_url) = provider.base_url.clone() else { continue };
+        let base_url = provider.base_url.clone().unwrap_or_else(|| base_url_of(provider.kind));
+        let price = provider.price().as_ref().map(price_of);
         let api_key = provider.api_key.as_ref().map(|key| ApiKey::new(key.expose()));
-        providers.insert(name.clone(), ProviderSettings { base_url, api_key, price: None });
+        providers.insert(name.clone(), ProviderSettings { base_url, api_key, price });
     }
     let default_limits = Limits { concurrency: section.concurrency, ..Limits::default() };
     let limits =
@@ -42,6 +43,14 @@ pub(crate) fn registry(config: &Config, clock: SharedClock) -> anyhow::Result<Mo
         ..ModelsSettings::default()
     };
     Models::new(settings, clock).context("the models can't be set up")
+}
+
+/// Where a kind of provider is, unless the configuration names a server of one's own.
+fn base_url_of(kind: ProviderKind) -> url::Url {
+    match kind {
+        // https://platform.openai.com/docs/api-reference/introduction
+        ProviderKind::Openai => "https://api.openai.com/v1".parse().expect("a literal URL"),
+    }
 }
 
 fn price_of(price: &ModelPrice) -> Price {

@@ -242,6 +242,21 @@ pub struct ProviderSection {
     /// With its `/v1`; the kind's own where absent.
     pub base_url: Option<Url>,
     pub api_key: Option<Secret>,
+    /// Of all its models that have none of their own; with the one for output tokens, or not at all.
+    pub input_usd_per_million: Option<PicoUsd>,
+    pub output_usd_per_million: Option<PicoUsd>,
+    pub cached_input_usd_per_million: Option<PicoUsd>,
+}
+
+impl ProviderSection {
+    /// What its models cost that have no price of their own.
+    pub fn price(&self) -> Option<ModelPrice> {
+        Some(ModelPrice {
+            input_usd_per_million: self.input_usd_per_million?,
+            output_usd_per_million: self.output_usd_per_million?,
+            cached_input_usd_per_million: self.cached_input_usd_per_million,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

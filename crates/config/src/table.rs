@@ -200,6 +200,11 @@ pub const CONTRACT: &[Setting] = &[
     setting("OPENAI_BASE_URL", "models.providers.openai.base_url", Kind::Url, "",
         "Where the provider openai is reached: any OpenAI-compatible server, with its /v1. Otherwise OpenAI itself.")
         .by(SetBy::Operator),
+    setting("WINDROW_OPENAI_INPUT_USD_PER_MILLION", "models.providers.openai.input_usd_per_million", Kind::Money, "",
+        "What a million input tokens cost at the provider openai, where models.prices says nothing else: for servers whose prices no table knows.")
+        .by(SetBy::Operator),
+    setting("WINDROW_OPENAI_OUTPUT_USD_PER_MILLION", "models.providers.openai.output_usd_per_million", Kind::Money, "",
+        "What a million output tokens cost there.").by(SetBy::Operator),
     setting("WINDROW_DEFAULT_BUDGET_USD", "models.default_budget_usd", Kind::Money, "",
         "The budget of a job that names none. Without it, a job with a priced model must name one.")
         .by(SetBy::Operator),
@@ -219,6 +224,12 @@ pub const CONTRACT: &[Setting] = &[
         "Where the provider is reached, with its /v1."),
     setting("", "models.providers.*.api_key", Kind::Text, "",
         "The provider's key.").secret(),
+    setting("", "models.providers.*.input_usd_per_million", Kind::Money, "",
+        "What a million input tokens cost there, where models.prices says nothing else. Without a price its models are refused, unless the table knows them or WINDROW_ALLOW_UNPRICED is set."),
+    setting("", "models.providers.*.output_usd_per_million", Kind::Money, "",
+        "What a million output tokens cost there; set with the price of input tokens."),
+    setting("", "models.providers.*.cached_input_usd_per_million", Kind::Money, "",
+        "What a million cached input tokens cost there; as input where absent."),
     setting("", "models.limits.*.concurrency", count(1), "",
         "Calls of this model in flight in one process and its children together. With more children than that, one in each."),
     setting("", "models.limits.*.requests_per_minute", count(1), "",

@@ -124,6 +124,15 @@ fn validate_models(config: &Config) -> Vec<Problem> {
         Some((provider, name)) => !name.is_empty() && config.models.providers.contains_key(provider),
     };
     let unknown = named.into_iter().filter(|(_, model)| !known(model));
+    let half_priced = config.models.providers.iter().filter(|(_, provider)| {
+        let (input, output) = (provider.input_usd_per_million, provider.output_usd_per_million);
+        input.is_some() != output.is_some()
+            || (provider.cached_input_usd_per_million.is_some() && input.is_none())
+    });
+    let half_priced = half_priced.map(|(name, _)| {
+        let message = "a price needs both input_usd_per_million and output_usd_per_million";
+        Problem::new(format!("models.providers.{name}"), message)
+    });
     unknown
         .map(|(name, model)| {
             let message = format!(
@@ -131,6 +140,7 @@ fn validate_models(config: &Config) -> Vec<Problem> {
             );
             Problem::new(name, message)
         })
+        .chain(half_priced)
         .collect()
 }
 
