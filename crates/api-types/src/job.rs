@@ -239,6 +239,17 @@ impl JobListQuery {
     }
 }
 
+/// How a job goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryJob {
+    /// The most that the job may cost, what it has cost so far included. It must be above the job's budget, which stays as
+    /// it is when this is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, examples("2.50"))]
+    pub budget_usd: Option<PicoUsd>,
+}
+
 /// Why a person decides something that is audited.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -29,7 +29,7 @@ pub use event::{Event, EventQuery};
 pub use health::{Check, CheckState, Health, Ready, SmokeReport, SmokeStep, WorkloadHealth};
 pub use job::{
     BatchItem, BatchReply, BatchRequest, Decision, Job, JobCost, JobLinks, JobListQuery, JobProgress,
-    JobTokens, SubmitJob, Submitted,
+    JobTokens, RetryJob, SubmitJob, Submitted,
 };
 pub use key::{ApiKey, CreateApiKey, CreatedApiKey};
 pub use ledger::{

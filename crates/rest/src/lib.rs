@@ -13,7 +13,7 @@ mod routes;
 mod unread;
 mod v1;
 
-pub use extract::{Caller, IdempotencyKey, Json, Path, Query, read_json};
+pub use extract::{Caller, IdempotencyKey, Json, OptionalJson, Path, Query, read_json};
 pub use layers::{CurrentRequestId, CurrentTrace, HttpLimits};
 pub use problem::{ApiError, ApiResult, Problems};
 pub use router::{ApiState, document, probes, router};

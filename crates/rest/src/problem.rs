@@ -87,6 +87,9 @@ pub enum Problems {
     /// The state of things does not allow it.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(#[to_schema] Problem),
+    /// The body, or the file that it announces, is larger than allowed.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(#[to_schema] Problem),
     /// What was sent is not as it must be; `errors` has each fault by JSON pointer.
     #[response(status = 422, content_type = "application/problem+json")]
     Unprocessable(#[to_schema] Problem),

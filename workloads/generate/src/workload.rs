@@ -97,7 +97,10 @@ impl Workload for Generate {
 
     async fn load(&self, conn: &mut Conn, job: &JobRecord) -> Result<Value, JobError> {
         let input = match job.parent {
-            None => Input::Job { seed: seed_of_job(conn, job).await? },
+            None => {
+                let judged = shards::judged(conn, job.seq).await.map_err(unreadable)?;
+                Input::Job { seed: seed_of_job(conn, job).await?, judged }
+            }
             Some(parent) => input_of_shard(conn, parent).await?,
         };
         Ok(serde_json::to_value(input).expect("an input is made of texts and numbers"))
@@ -157,7 +160,7 @@ async fn input_of_shard(conn: &mut Conn, parent: JobSeq) -> Result<Input, JobErr
     let pinned = serde_json::from_str(&parent.spec).map_err(|error| broken("spec", error))?;
     let state = parent.state.as_deref().unwrap_or("null");
     let state: JobState = serde_json::from_str(state).map_err(|error| broken("checkpoint", error))?;
-    Ok(Input::Shard { pinned, job: parent.id, seed: state.seed })
+    Ok(Input::Shard { pinned, job: parent.id, seed: state.seed, reopened: parent.reopened })
 }
 
 fn unreadable(error: StoreError) -> JobError {

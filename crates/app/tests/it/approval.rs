@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use windrow_api_types::{AuditQuery, BatchRequest, Decision, SubmitJob};
+use windrow_api_types::{AuditQuery, BatchRequest, Decision, RetryJob, SubmitJob};
 use windrow_app::AppSettings;
-use windrow_core::{JobStatus, PicoUsd, Role};
+use windrow_core::{JobError, JobStatus, PicoUsd, Role};
+use windrow_store::hot::End;
 use windrow_store::outbox;
 use windrow_test_support::app::{TestAppOptions, submit_request};
 use windrow_test_support::{TestApp, TestDb, on_both};
@@ -73,6 +74,45 @@ on_both! {
         let rejected = test.app.reject_job(&admin, job.id, &decision).await.unwrap();
         assert_eq!(rejected.status, JobStatus::Rejected);
         assert_eq!(outbox::waiting(&mut test.db.read().await.unwrap(), "webhook").await.unwrap(), 1);
+        test.finish().await;
+    }
+
+    async fn a_retry_may_raise_the_budget_as_far_as_a_submit_may_ask_for(db) {
+        let test = above_five(db).await;
+        let (ada, admin) = (test.actor("ada").await, test.actor_with("root", Role::Admin).await);
+        let job = test.app.submit_job(&ada, request(json!({"text": "a"}), "2"), None).await.unwrap().job;
+        let with = |budget: &str| RetryJob { budget_usd: Some(usd(budget)) };
+        let queued = test.app.retry_job(&ada, job.id, &with("3")).await.unwrap_err();
+        assert_eq!(queued.code(), "job_state");
+        let run = test.claim(1).await.remove(0);
+        let spent = JobError::new(windrow_core::ErrorClass::Budget, "budget_exceeded", "no room");
+        test.end(&run, End::BudgetExceeded { output: None, error: spent }).await;
+        assert_eq!(test.app.show_job(&ada, job.id).await.unwrap().status, JobStatus::BudgetExceeded);
+        for (budget, said) in [("2", "above the job's budget of 2.00 USD"), ("1", "above the job's budget"), ("5.1", "admin's approval")] {
+            let error = test.app.retry_job(&ada, job.id, &with(budget)).await.unwrap_err();
+            let told = error.to_string();
+            assert_eq!(error.into_field_errors()[0].pointer, "/budget_usd");
+            assert!(told.contains(said), "{told}");
+        }
+        assert_eq!(test.app.show_job(&ada, job.id).await.unwrap().status, JobStatus::BudgetExceeded, "nothing of it stood");
+        let again = test.app.retry_job(&ada, job.id, &with("5")).await.unwrap();
+        assert_eq!((again.status, again.budget_usd), (JobStatus::Queued, Some(usd("5"))));
+        let audit = AuditQuery { action: Some("job.raise_budget".to_owned()), ..AuditQuery::default() };
+        let audit = test.app.list_audit(&admin, &audit).await.unwrap().items;
+        assert_eq!(audit.len(), 1);
+        let (before, after) = (json!({"budget_usd": "2.00"}), json!({"budget_usd": "5.00"}));
+        assert_eq!((audit[0].before.clone(), audit[0].after.clone()), (Some(before), Some(after)));
+        test.complete_all().await;
+        let events = test.app.job_events(&ada, job.id, None).await.unwrap();
+        let raised = events.iter().find(|event| event.kind == "budget_raised").unwrap();
+        assert_eq!(raised.payload, json!({"from": "2.00", "to": "5.00"}));
+        let unpriced = test.submit(&ada, json!({"text": "b"})).await;
+        let run = test.claim(1).await.remove(0);
+        test.end(&run, End::Fail { error: JobError::user("bad", "bad"), dead_letter: false }).await;
+        let error = test.app.retry_job(&ada, unpriced.id, &with("1")).await.unwrap_err();
+        assert!(error.to_string().contains("has no budget"), "{error}");
+        test.app.retry_job(&ada, unpriced.id, &RetryJob::default()).await.unwrap();
+        test.complete_all().await;
         test.finish().await;
     }
 

@@ -35,7 +35,7 @@ on_both! {
                 code(app.job_artifacts(stranger, job).await),
                 code(app.job_children(stranger, job, &PageQuery::default()).await),
                 code(app.cancel_job(stranger, job).await),
-                code(app.retry_job(stranger, job).await),
+                code(app.retry_job(stranger, job, &windrow_api_types::RetryJob::default()).await),
                 code(app.show_artifact(stranger, artifact).await),
                 code(app.download_artifact(stranger, artifact).await),
                 code(app.show_upload(stranger, upload).await),

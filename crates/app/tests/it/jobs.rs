@@ -1,7 +1,7 @@
 //! Listing, cancelling, retrying, deciding.
 
 use serde_json::json;
-use windrow_api_types::{CommaList, Decision, JobListQuery};
+use windrow_api_types::{CommaList, Decision, JobListQuery, RetryJob};
 use windrow_core::{Clock, JobError, JobStatus, Role, RunOutcome};
 use windrow_store::hot::End;
 use windrow_test_support::{TestApp, on_both};
@@ -64,7 +64,7 @@ on_both! {
         let test = TestApp::start(db).await;
         let ada = test.actor("ada").await;
         let job = test.submit(&ada, json!({"text": "a"})).await;
-        let error = test.app.retry_job(&ada, job.id).await.unwrap_err();
+        let error = test.app.retry_job(&ada, job.id, &RetryJob::default()).await.unwrap_err();
         assert_eq!((error.status(), error.code()), (409, "job_state"));
         let run = test.claim(1).await.remove(0);
         test.end(&run, End::Fail { error: JobError::user("bad_file", "the file is encrypted"), dead_letter: false }).await;
@@ -72,7 +72,7 @@ on_both! {
         assert_eq!((failed.status, failed.attempts), (JobStatus::Failed, 1));
         assert!(failed.error.unwrap().user_fault);
         assert!(failed.ended_at.is_some());
-        let again = test.app.retry_job(&ada, job.id).await.unwrap();
+        let again = test.app.retry_job(&ada, job.id, &RetryJob::default()).await.unwrap();
         assert_eq!((again.status, again.attempts, again.ended_at), (JobStatus::Queued, 0, None));
         assert_eq!(test.complete_all().await, 1);
         let runs = test.app.job_runs(&ada, job.id).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use windrow_api_types::{Decision, Event, Job, Page, SubmitJob, Submitted};
+use windrow_api_types::{Decision, Event, Job, Page, RetryJob, SubmitJob, Submitted};
 use windrow_client::{Client, ClientError};
 use windrow_core::{JobId, JobStatus};
 use windrow_plugin::{CommandError, Console, ExitCode, Host};
@@ -25,7 +25,9 @@ pub(crate) async fn run(command: args::Job, host: &dyn Host) -> Result<ExitCode,
         }
         args::Job::Watch { id } => return watch(&client, console, id).await,
         args::Job::Cancel { id } => change(&client, console, id, "cancel", json!({})).await?,
-        args::Job::Retry { id } => change(&client, console, id, "retry", json!({})).await?,
+        args::Job::Retry { id, budget_usd } => {
+            change(&client, console, id, "retry", json!(RetryJob { budget_usd })).await?;
+        }
         args::Job::Approve(decide) => self::decide(&client, console, decide, "approve").await?,
         args::Job::Reject(decide) => self::decide(&client, console, decide, "reject").await?,
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod budgets;
 mod demo;
 mod document;
 mod environment;

@@ -15,7 +15,7 @@ pub(super) enum GenerateCommand {
     /// Say what a dataset would cost. Nothing is spent.
     Estimate(Box<EstimateArgs>),
     /// Have a model make seed records like an example.
-    Seed(SeedArgs),
+    Seed(Box<SeedArgs>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,10 +75,13 @@ pub(super) struct ModelArgs {
     /// The OpenAI-compatible server behind `openai:NAME`, with its /v1.
     #[arg(long, value_name = "URL")]
     pub(super) base_url: Option<String>,
+    /// What the models behind `openai:NAME` cost: USD for a million tokens in and for a million out, such as 0.15,0.60.
+    #[arg(long, value_name = "IN,OUT", value_parser = prices)]
+    pub(super) price_usd_per_mtok: Option<[PicoUsd; 2]>,
     /// Take models without a known price; their calls count as free.
     #[arg(long)]
     pub(super) allow_unpriced: bool,
-    /// The most that the job may cost.
+    /// The most that the job may cost. A job that ended for want of more goes on when the same command names more.
     #[arg(long, value_name = "USD")]
     pub(super) budget_usd: Option<PicoUsd>,
 }
@@ -88,8 +91,23 @@ impl ModelArgs {
     pub(super) fn overrides(&self) -> Vec<(String, String)> {
         let base_url = self.base_url.clone().map(|url| ("OPENAI_BASE_URL".to_owned(), url));
         let unpriced = self.allow_unpriced.then(|| ("WINDROW_ALLOW_UNPRICED".to_owned(), "true".to_owned()));
-        base_url.into_iter().chain(unpriced).collect()
+        let names = ["WINDROW_OPENAI_INPUT_USD_PER_MILLION", "WINDROW_OPENAI_OUTPUT_USD_PER_MILLION"];
+        let prices = self.price_usd_per_mtok.iter().flatten();
+        let prices = names.iter().zip(prices).map(|(name, price)| ((*name).to_owned(), price.to_string()));
+        base_url.into_iter().chain(unpriced).chain(prices).collect()
     }
+}
+
+/// Two amounts with a comma between them.
+fn prices(text: &str) -> Result<[PicoUsd; 2], String> {
+    let (input, output) =
+        text.split_once(',').ok_or("two amounts with a comma between them, such as 0.15,0.60")?;
+    let price = |name: &str, text: &str| match text.trim().parse::<PicoUsd>() {
+        Ok(price) if price >= PicoUsd::ZERO => Ok(price),
+        Ok(_) => Err(format!("the price of tokens {name} must not be negative")),
+        Err(error) => Err(format!("the price of tokens {name}: {error}")),
+    };
+    Ok([price("in", input)?, price("out", output)?])
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -162,7 +180,7 @@ pub(super) struct DatasetArgs {
     /// Make further records until as many stand as were asked for.
     #[arg(long)]
     pub(super) refill: bool,
-    /// A folder for each value: date, or a field of the records.
+    /// A folder for each value: date, or a field of the records. Values that can't name a folder share FIELD=__OTHER__.
     #[arg(long, value_name = "FIELD")]
     pub(super) partition_by: Option<String>,
 }

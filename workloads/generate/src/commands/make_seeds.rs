@@ -31,10 +31,13 @@ pub(super) async fn run(args: SeedArgs, host: &dyn Host) -> Result<ExitCode, Com
         budget_usd: args.models.budget_usd,
     };
     let body = serde_json::to_value(&request)?;
-    let key = hex::encode(Sha256::digest(json!({ "version": 1, "make_seeds": body }).to_string()));
+    // the same run may get a larger budget later
+    let named = MakeSeedRecords { budget_usd: None, ..request.clone() };
+    let key = hex::encode(Sha256::digest(json!({ "version": 2, "make_seeds": named }).to_string()));
+    let budget = request.budget_usd;
     let place = Place::open(&args.out)?;
     let state = place.state(&key)?;
-    if let Some(code) = follow::ended_before(&place, state.as_ref(), host.console())? {
+    if let Some(code) = follow::ended_before(&place, state.as_ref(), budget, host.console())? {
         return Ok(code);
     }
     let engine = host.embedded(&place.engine(), args.models.overrides()).await?;
@@ -54,7 +57,7 @@ pub(super) async fn run(args: SeedArgs, host: &dyn Host) -> Result<ExitCode, Com
                 state
             }
         };
-        follow::job(client, &place, state, PATH, host).await
+        follow::job(client, &place, state, PATH, budget, host).await
     };
     let ended = work.await;
     engine.stop().await?;

@@ -39,7 +39,7 @@ impl WorkloadCommand for GenerateGroup {
         match GenerateCommand::from_arg_matches(matches).map_err(usage)? {
             GenerateCommand::Run(args) => run::run(*args, host).await,
             GenerateCommand::Estimate(args) => estimate::run(*args, host).await,
-            GenerateCommand::Seed(args) => make_seeds::run(args, host).await,
+            GenerateCommand::Seed(args) => make_seeds::run(*args, host).await,
         }
     }
 }

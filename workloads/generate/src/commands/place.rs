@@ -104,6 +104,26 @@ impl Place {
         finished.files.iter().all(|file| self.out.join(file).is_file())
     }
 
+    /// Removes files that are part of the dataset no more, and the folders that they leave empty.
+    ///
+    /// # Errors
+    /// When one stays.
+    pub(super) fn remove<'f>(&self, files: impl Iterator<Item = &'f PathBuf>) -> Result<(), CommandError> {
+        for file in files {
+            let path = self.out.join(file);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("can't remove {}", path.display()))?;
+                }
+                _ => {}
+            }
+            let folders = path.ancestors().skip(1).take_while(|folder| *folder != self.out);
+            // a folder that holds anything stays
+            let _ = folders.map(fs::remove_dir).take_while(Result::is_ok).count();
+        }
+        Ok(())
+    }
+
     /// Where an artifact goes: below the directory, whatever its name says.
     pub(super) fn file(&self, name: &str) -> Result<(PathBuf, PathBuf), CommandError> {
         let relative: PathBuf = name
@@ -140,6 +160,27 @@ mod tests {
         let error = place.state("b").err().unwrap();
         assert_eq!(error.code, ExitCode::Usage);
         assert!(error.error.to_string().contains("--out"));
+    }
+
+    #[test]
+    fn what_is_removed_leaves_no_empty_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(&folder.path().join("out")).ok().unwrap();
+        let names =
+            ["jsonl/a=1/part-0.jsonl", "jsonl/a=2/part-0.jsonl", "jsonl/a=2/part-1.jsonl", "data.csv"];
+        let files: Vec<PathBuf> = names
+            .iter()
+            .map(|name| {
+                let (relative, path) = place.file(name).ok().unwrap();
+                fs::write(path, "x").unwrap();
+                relative
+            })
+            .collect();
+        place.remove([&files[0], &files[1], &PathBuf::from("gone.csv")].into_iter()).ok().unwrap();
+        assert!(!place.out().join("jsonl/a=1").exists());
+        assert!(files[2..].iter().all(|file| place.out().join(file).is_file()));
+        place.remove(files.iter()).ok().unwrap();
+        assert!(!place.out().join("jsonl").exists() && place.engine().is_dir());
     }
 
     #[test]

@@ -18,9 +18,10 @@ pub(super) async fn run(args: RunArgs, host: &dyn Host) -> Result<ExitCode, Comm
     let template = LocalTemplate::read(&args.dataset.template, &args.dataset.include)?;
     let seed = LocalSeed::find(&args.dataset.seed)?;
     let key = key(&args.dataset, &template, &seed)?;
+    let budget = args.dataset.models.budget_usd;
     let place = Place::open(&args.out)?;
     let state = place.state(&key)?;
-    if let Some(code) = follow::ended_before(&place, state.as_ref(), host.console())? {
+    if let Some(code) = follow::ended_before(&place, state.as_ref(), budget, host.console())? {
         return Ok(code);
     }
     let engine = host.embedded(&place.engine(), args.dataset.models.overrides()).await?;
@@ -39,18 +40,18 @@ pub(super) async fn run(args: RunArgs, host: &dyn Host) -> Result<ExitCode, Comm
                 state
             }
         };
-        follow::job(client, &place, state, "/v1/jobs", host).await
+        follow::job(client, &place, state, "/v1/jobs", budget, host).await
     };
     let ended = work.await;
     engine.stop().await?;
     ended
 }
 
-/// Names the run: the arguments and the contents of all files that shape the result. Where a model is reached does not.
+/// Names the run: the arguments and the contents of all files that shape the result. Where a model is reached does not,
+/// nor what it costs and may cost.
 fn key(args: &DatasetArgs, template: &LocalTemplate, seed: &LocalSeed) -> Result<String, CommandError> {
     let mut hash = Sha256::new();
-    let budget = args.models.budget_usd;
-    hash.update(json!({ "version": 1, "spec": args.spec(), "budget_usd": budget }).to_string());
+    hash.update(json!({ "version": 2, "spec": args.spec() }).to_string());
     template.hash(&mut hash);
     hash.update(seed.sha256()?);
     Ok(hex::encode(hash.finalize()))

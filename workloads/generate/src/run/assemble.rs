@@ -14,7 +14,7 @@ use windrow_engine::{JobContext, Outcome, RunError};
 
 use super::shard::ShardState;
 use super::tally::Tally;
-use super::{JobState, plan};
+use super::{JobState, Sums, plan};
 use crate::dedup::{Dedup, DedupMode};
 use crate::export::{
     Columns, DATASET_CARD, Directory, Exporter, Folders, Format, MANIFEST, Manifest, PartitionBy, README,
@@ -35,7 +35,7 @@ const MAX_PART_BYTES: usize = 1 << 30;
 /// A refill attempts at most this many times the records that were asked for.
 const MAX_ATTEMPTS: u64 = 3;
 
-pub(super) async fn run(ctx: &JobContext, state: JobState) -> Result<Outcome, RunError> {
+pub(super) async fn run(ctx: &JobContext, state: JobState, judged: Sums) -> Result<Outcome, RunError> {
     let pinned: PinnedSpec = ctx.spec()?;
     ctx.progress("assembling", state.planned, Some(state.planned)).await;
     let mut state = state;
@@ -47,7 +47,7 @@ pub(super) async fn run(ctx: &JobContext, state: JobState) -> Result<Outcome, Ru
         // a person had the job go on after it had ended: its shards run before it
         return Ok(Outcome::Await);
     }
-    shards.check_error_rate(&pinned)?;
+    shards.check_error_rate(&pinned, judged)?;
     let parts = all_parts(ctx).await?;
     let survey = survey(ctx, &pinned, &parts).await?;
     if let Some(outcome) = refill(ctx, &pinned, &mut state, &shards, &survey).await? {
@@ -101,8 +101,12 @@ impl Shards {
     }
 
     /// The last word: shards judge themselves, and each other only as they end ([`crate::use_cases::error_rate`]).
-    fn check_error_rate(&self, pinned: &PinnedSpec) -> Result<(), RunError> {
-        match self.tally.excess(pinned.spec.max_error_rate) {
+    /// What a person accepted by retrying the job is not among `judged`.
+    fn check_error_rate(&self, pinned: &PinnedSpec, judged: Sums) -> Result<(), RunError> {
+        let mut tally = self.tally.clone();
+        tally.earlier_records = tally.records.saturating_sub(judged.records);
+        tally.earlier_rejects = tally.rejects.saturating_sub(judged.rejects);
+        match tally.excess(pinned.spec.max_error_rate) {
             Some(error) if !self.exceeded => Err(error.into()),
             _ => Ok(()),
         }

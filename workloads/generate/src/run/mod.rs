@@ -31,10 +31,11 @@ pub struct ShardSpec {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Input {
-    /// Of the job that a user submitted: where its seed data is.
-    Job { seed: SeedObject },
-    /// Of a shard: what its parent is pinned to, and the seed data as the plan left it.
-    Shard { pinned: Box<PinnedSpec>, job: windrow_core::JobId, seed: PlannedSeed },
+    /// Of the job that a user submitted: where its seed data is, and what of its shards' results is to be judged.
+    Job { seed: SeedObject, judged: Sums },
+    /// Of a shard: what its parent is pinned to, the seed data as the plan left it, and after which of the parent's runs a
+    /// person last retried it (0 for never).
+    Shard { pinned: Box<PinnedSpec>, job: windrow_core::JobId, seed: PlannedSeed, reopened: i64 },
 }
 
 /// Seed data before the plan.
@@ -58,6 +59,13 @@ pub struct PlannedSeed {
     pub bytes: u64,
 }
 
+/// How many records and rejects shards came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sums {
+    pub records: u64,
+    pub rejects: u64,
+}
+
 /// The checkpoint of the job that a user submitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobState {
@@ -75,9 +83,9 @@ pub async fn run(ctx: JobContext, input: Value) -> Result<Outcome, RunError> {
         JobError::permanent("bad_input", format!("the loaded input can't be read: {error}"))
     })?;
     match input {
-        Input::Shard { pinned, job, seed } => shard::run(&ctx, *pinned, job, &seed).await,
-        Input::Job { seed } => match ctx.state::<JobState>()? {
-            Some(state) if state.planned > 0 => assemble::run(&ctx, state).await,
+        Input::Shard { pinned, job, seed, reopened } => shard::run(&ctx, *pinned, job, &seed, reopened).await,
+        Input::Job { seed, judged } => match ctx.state::<JobState>()? {
+            Some(state) if state.planned > 0 => assemble::run(&ctx, state, judged).await,
             state => plan::run(&ctx, &seed, state).await,
         },
     }

@@ -35,7 +35,7 @@ pub(super) struct ShardState {
 impl ShardState {
     /// Where a shard begins.
     fn at(first: u64) -> Self {
-        Self { next: first, holes: Vec::new(), tally: Tally::default() }
+        Self { next: first, ..Self::default() }
     }
 
     /// The indices that are to be made before `end`, in the order in which they are written.
@@ -79,9 +79,11 @@ pub(super) async fn run(
     pinned: PinnedSpec,
     job: JobId,
     seed: &PlannedSeed,
+    reopened: i64,
 ) -> Result<Outcome, RunError> {
     let shard: ShardSpec = ctx.spec()?;
-    let state = ctx.state::<ShardState>()?.unwrap_or_else(|| ShardState::at(shard.first));
+    let mut state = ctx.state::<ShardState>()?.unwrap_or_else(|| ShardState::at(shard.first));
+    state.tally.retried(reopened);
     let spec = &pinned.spec;
     let sampler = Sampler::new(pinned.random_seed(), spec.pairing, seed.records, spec.records)
         .ok_or_else(|| JobError::permanent("no_seed_records", "the plan left no seed record"))?;

@@ -12,7 +12,7 @@ use super::ShardSpec;
 use super::record::{Finished, Recipe};
 use super::shard::ShardState;
 use super::tally::{ERROR_RATE_FROM, Tally};
-use crate::record::{PartBuilder, Reject};
+use crate::record::PartBuilder;
 use crate::spec::OnError;
 
 /// A checkpoint is due after so many records …
@@ -47,6 +47,13 @@ impl Writer {
     /// # Errors
     /// When the spec says that a failed record, or so many of them, fail the job; what was finished is written before.
     pub(super) async fn add(&mut self, index: u64, finished: Finished) -> Result<(), RunError> {
+        if let (Err(reject), OnError::Fail) = (&finished.outcome, self.recipe.pinned.spec.on_record_error) {
+            // it is not noted as attempted: who retries the job wants this record too
+            self.flush().await?;
+            let (step, why) = (&reject.step, &reject.error.message);
+            let detail = format!("record {index} failed in step {step}: {why}");
+            return Err(JobError::user("record_failed", detail).into());
+        }
         if self.part.next_index() != index {
             self.start_flush().await?;
             self.part = PartBuilder::new(index);
@@ -54,19 +61,18 @@ impl Writer {
         self.state.attempted(index);
         self.covered.extend(finished.calls);
         self.state.tally.add_usage(&finished.usage);
-        let failed = match finished.outcome {
+        let failed = finished.outcome.is_err();
+        match finished.outcome {
             Ok(record) => {
                 self.part.push_record(&record).map_err(|e| JobError::permanent("bad_record", e))?;
                 self.state.tally.records += 1;
-                None
             }
             Err(reject) => {
                 self.part.push_reject(&reject).map_err(|e| JobError::permanent("bad_record", e))?;
                 self.state.tally.count_reject(&reject.error);
-                Some(reject)
             }
-        };
-        if let Some(error) = self.verdict(failed.as_ref()) {
+        }
+        if let Some(error) = self.verdict(failed) {
             self.flush().await?;
             return Err(error.into());
         }
@@ -79,18 +85,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether what became of an index ends the job: a failed record, or the first look at the share of them.
-    fn verdict(&self, failed: Option<&Reject>) -> Option<JobError> {
-        let spec = &self.recipe.pinned.spec;
-        match failed {
-            Some(reject) if spec.on_record_error == OnError::Fail => {
-                let (index, step, why) = (reject.index, &reject.step, &reject.error.message);
-                let detail = format!("record {index} failed in step {step}: {why}");
-                Some(JobError::user("record_failed", detail))
-            }
-            None if self.state.tally.attempted() != ERROR_RATE_FROM => None,
-            _ => self.state.tally.excess(spec.max_error_rate),
-        }
+    /// Whether what became of an index ends the job: the share of failed records, as of the first look at it.
+    fn verdict(&self, failed: bool) -> Option<JobError> {
+        let tally = &self.state.tally;
+        let look = failed || tally.attempted() == ERROR_RATE_FROM;
+        look.then(|| tally.excess(self.recipe.pinned.spec.max_error_rate)).flatten()
     }
 
     /// Begins to write the part in hand, once the one before is written.

@@ -57,7 +57,11 @@ pub fn json_schema() -> Value {
             "concurrency": {"type": "integer", "minimum": 1, "maximum": 1_024, "default": 16},
             "on_invalid": {"enum": ["skip", "fail"], "default": "skip"},
             "on_record_error": {"enum": ["skip", "fail"], "default": "skip"},
-            "max_error_rate": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.2},
+            "max_error_rate": {
+                "type": "number", "minimum": 0, "maximum": 1, "default": 0.2,
+                "description": "Above this share of failed records (after 50) the job fails. Retrying it accepts what has failed so far: \
+                                errors are counted anew, and those records stay rejects.",
+            },
             "refill": {"type": "boolean", "default": false},
             "overrides": overrides(),
             "partition_by": {

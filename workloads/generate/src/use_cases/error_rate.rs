@@ -29,7 +29,7 @@ pub async fn judge(
     if !looks(shard, &spec) {
         return Ok(None);
     }
-    let sums = shards::sums(conn, parent).await?;
+    let sums = shards::judged(conn, parent).await?;
     let mut tally = Tally { records: sums.records, rejects: sums.rejects, ..Tally::default() };
     if !tally.is_over(spec.max_error_rate) {
         return Ok(None);

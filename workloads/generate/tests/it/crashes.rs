@@ -34,6 +34,7 @@ fn input(engine: &MemoryEngine) -> serde_json::Value {
     let step = json!({"model": "stub:m", "max_tokens": 10});
     json!({
         "kind": "shard",
+        "reopened": 0,
         "job": JobId::new(&*SystemClock::shared()),
         "seed": {"key": "seed.jsonl", "index_key": "seed.index", "records": 40, "bytes": copy.len()},
         "pinned": {

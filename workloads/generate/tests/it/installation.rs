@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use windrow_api_types::{Job, SubmitJob};
-use windrow_core::{JobId, JobStatus, RetryPolicy, SystemClock};
+use windrow_core::{Clock as _, JobId, JobStatus, RetryPolicy, SystemClock};
 use windrow_engine::{AssetCache, LocalEngine, LocalParts, LocalSettings, RunServices};
 use windrow_generate::{NAME, plugin};
 use windrow_models::Models;
@@ -179,16 +179,25 @@ impl Installation {
             }
             // what the server's keeper does all the time
             self.test.app.parts.store.stop_children().await.unwrap();
+            // the worker's clock goes, and what it puts in line would else be due in the store's far future
+            let behind = SystemClock::shared().now().since(self.test.clock.now());
+            self.test.clock.advance(behind);
+            self.test.app.parts.store.schedule_due().await.unwrap();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// The bytes of a job's latest artifact of a kind.
     pub async fn artifact(&self, job: JobId, kind: &str) -> Vec<u8> {
+        self.artifact_version(job, kind, 1).await
+    }
+
+    /// The same of a job that was assembled so many times.
+    pub async fn artifact_version(&self, job: JobId, kind: &str, version: u64) -> Vec<u8> {
         let groups = self.get(&format!("/v1/jobs/{job}/artifacts")).await.expect(200).json();
         let group = groups.as_array().unwrap().iter().find(|group| group["kind"] == kind);
         let group = group.unwrap_or_else(|| panic!("no {kind} among {groups}"));
-        assert_eq!(group["latest"]["version"], 1);
+        assert_eq!(group["latest"]["version"], version);
         let actor = self.test.actor(self.sub).await;
         let id = serde_json::from_value(group["latest"]["id"].clone()).unwrap();
         let signed = self.test.app.download_artifact(&actor, id).await.unwrap();

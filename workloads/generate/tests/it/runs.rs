@@ -149,6 +149,83 @@ on_both! {
         it.test.finish().await;
     }
 
+    async fn a_retry_accepts_what_failed_and_judges_anew(db) {
+        let down = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let is_down = std::sync::Arc::clone(&down);
+        let stub = Stub::new(move |request| {
+            if is_down.load(Ordering::SeqCst) { Err(ModelError::permanent("down", "closed today")) } else { Ok(prompt(request).to_owned()) }
+        });
+        let (it, template, seed) = with_stub(db, &stub).await;
+        // shards that judge themselves, and shards that only together can tell
+        for shard_size in [100, 10] {
+            down.store(true, Ordering::SeqCst);
+            let mut spec = spec(&template, &seed, 200);
+            spec["shard_size"] = json!(shard_size);
+            let job = it.submit(spec, Some("1")).await;
+            let failed = it.finish(job.id).await;
+            assert_status(&failed, JobStatus::Failed);
+            let retry = format!("/v1/jobs/{}/retry", job.id);
+            it.call("POST", &retry, None).await.expect(200);
+            let again = it.finish(job.id).await;
+            assert_status(&again, JobStatus::Failed);
+            let message = again.error.unwrap().message;
+            assert!(message.contains("too_many_errors"), "{message}");
+
+            down.store(false, Ordering::SeqCst);
+            it.call("POST", &retry, None).await.expect(200);
+            let done = it.finish(job.id).await;
+            assert_status(&done, JobStatus::Completed);
+            let result = done.result.unwrap();
+            let (records, rejects) = (result["records"].as_u64().unwrap(), result["rejects"].as_u64().unwrap());
+            assert!(rejects >= 50 && records + rejects == 200, "{result}");
+            assert_eq!(result["shortfall"], json!({"rejected": rejects}));
+            assert_eq!(it.records(job.id).await.len() as u64, records);
+        }
+        it.test.finish().await;
+    }
+
+    async fn a_record_that_failed_its_job_is_made_by_the_retry(db) {
+        let down = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let is_down = std::sync::Arc::clone(&down);
+        let stub = Stub::new(move |request| match prompt(request) {
+            "number 30" if is_down.load(Ordering::SeqCst) => Err(ModelError::permanent("refused", "not this one")),
+            text => Ok(text.to_owned()),
+        });
+        let (it, template, seed) = with_stub(db, &stub).await;
+        let mut spec = spec(&template, &seed, 100);
+        spec["on_record_error"] = json!("fail");
+        let job = it.submit(spec, Some("1")).await;
+        assert_status(&it.finish(job.id).await, JobStatus::Failed);
+        down.store(false, Ordering::SeqCst);
+        it.post(&format!("/v1/jobs/{}/retry", job.id), &json!({})).await.expect(200);
+        assert_status(&it.finish(job.id).await, JobStatus::Completed);
+        assert_eq!(indices(&it.records(job.id).await), (0..100).collect::<Vec<_>>());
+        it.test.finish().await;
+    }
+
+    async fn a_larger_budget_goes_on_where_the_first_one_ended(db) {
+        let stub = Stub::echo();
+        let (it, template, seed) = with_stub(db, &stub).await;
+        let job = it.submit(spec(&template, &seed, 100), Some("0.01")).await;
+        assert_status(&it.finish(job.id).await, JobStatus::BudgetExceeded);
+        let first = stub.bill.lock().unwrap().len();
+        let retry = format!("/v1/jobs/{}/retry", job.id);
+        let problem = it.post(&retry, &json!({"budget_usd": "0.01"})).await.expect(422).json();
+        assert_eq!(problem["errors"][0]["pointer"], "/budget_usd");
+        it.post(&retry, &json!({"budget": "1"})).await.expect(422);
+        let raised = it.post(&retry, &json!({"budget_usd": "1"})).await.expect(200).json();
+        assert_eq!((&raised["budget_usd"], &raised["status"]), (&json!("1.00"), &json!("queued")));
+        let job = it.finish(job.id).await;
+        assert_status(&job, JobStatus::Completed);
+        assert!(first < 100);
+        assert_eq!(stub.bill.lock().unwrap().len(), 100, "nothing was paid twice");
+        let records = lines(&it.artifact_version(job.id, "jsonl", 2).await);
+        assert_eq!(indices(&records), (0..100).collect::<Vec<_>>());
+        let result = job.result.unwrap();
+        assert_eq!((&result["partial"], &result["shortfall"]), (&json!(false), &json!({})));
+        it.test.finish().await;
+    }
+
     async fn a_budget_ends_the_job_with_what_it_paid_for(db) {
         let stub = Stub::echo();
         let (it, template, seed) = with_stub(db, &stub).await;
