@@ -99,7 +99,7 @@ impl Running {
         };
         let mut platform = Platform::open(config, public_url, &description, migrations).await?;
         if embedded {
-            windrow_runtime::retake(&platform.store).await?;
+            windrow_runtime::retake(&platform.store, &platform.registry).await?;
         }
         let engine = match embedded || roles.worker {
             true => Some(engines::local(&platform, roles.worker).await?),

@@ -11,6 +11,7 @@ pub mod assets;
 pub mod context;
 pub mod engine;
 pub mod local;
+pub mod lost;
 mod meter;
 pub mod remote;
 pub mod spans;
@@ -25,6 +26,7 @@ pub use engine::{
     Beater, Engine, EngineError, MAX_CHILDREN_A_CALL, MAX_PAGE, ObjectStream, PutPlace, RUN_PREFIXES,
 };
 pub use local::{DropTags, LimitOverride, LocalEngine, LocalParts, LocalSettings};
+pub use lost::{LostRuns, end_lost};
 pub use remote::RemoteEngine;
 pub use stop::{Stop, StopSignal};
 pub use windrow_api_types::worker::{

@@ -1,8 +1,9 @@
 //! What an engine asks about the runs that it serves, beside the hot statements.
 
-use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, PicoUsd, Timestamp};
+use windrow_core::{BudgetId, ErrorClass, JobError, JobId, JobSeq, OwnerId, PicoUsd, Timestamp};
 
-use crate::{Conn, StoreError, fetch_all, fetch_one, fetch_optional};
+use crate::hot::RunRef;
+use crate::{Conn, Sql, StoreError, fetch_all, fetch_one, fetch_optional};
 
 crate::row! {
     /// A job, as the writes of its runs need it.
@@ -21,19 +22,39 @@ crate::row! {
         pub created_at: Timestamp,
         /// Failed attempts before the run that is going on.
         pub attempts: Option<u32>,
-        /// Runs lost in a row before the run that is going on.
-        pub lost: Option<u32>,
     }
 }
 
+crate::row! {
+    struct RunError {
+        class: Option<ErrorClass>,
+        code: Option<String>,
+        error: Option<String>,
+    }
+}
+
+const SERVED: &str =
+    "SELECT j.seq, j.id, j.owner_id, j.workload, j.spec, j.parent_seq, j.child_key, j.budget_id, b.cap,
+         j.created_at, r.attempts
+     FROM jobs j LEFT JOIN budgets b ON b.id = j.budget_id LEFT JOIN running r ON r.job_seq = j.seq";
+
 /// The job of a run that somebody says to hold. Whether it does is for the fence to say.
 pub async fn served_job(conn: &mut Conn, id: JobId) -> Result<Option<ServedJob>, StoreError> {
-    let sql =
-        "SELECT j.seq, j.id, j.owner_id, j.workload, j.spec, j.parent_seq, j.child_key, j.budget_id, b.cap,
-             j.created_at, r.attempts, r.lost
-         FROM jobs j LEFT JOIN budgets b ON b.id = j.budget_id LEFT JOIN running r ON r.job_seq = j.seq
-         WHERE j.id = $1";
-    fetch_optional!(conn, ServedJob, sql, id)
+    static SQL: Sql = Sql::new(|_| format!("{SERVED} WHERE j.id = $1"));
+    fetch_optional!(conn, ServedJob, SQL.of(conn.dialect()), id)
+}
+
+/// The same by the job's key.
+pub async fn job(conn: &mut Conn, seq: JobSeq) -> Result<Option<ServedJob>, StoreError> {
+    static SQL: Sql = Sql::new(|_| format!("{SERVED} WHERE j.seq = $1"));
+    fetch_optional!(conn, ServedJob, SQL.of(conn.dialect()), seq)
+}
+
+/// What a run that has ended went wrong by; none when nothing did.
+pub async fn error_of(conn: &mut Conn, at: RunRef) -> Result<Option<JobError>, StoreError> {
+    let sql = "SELECT class, code, error FROM runs WHERE job_seq = $1 AND run = $2";
+    let row = fetch_optional!(conn, RunError, sql, at.job, at.run)?;
+    Ok(row.and_then(|row| Some(JobError::new(row.class?, row.code?, row.error?))))
 }
 
 /// The job at the root of a job's tree.

@@ -1,6 +1,7 @@
 //! Worker processes beside this one that work through its engine: who may claim, and what becomes of their runs when they
 //! are gone. Nobody counts their beats, because whoever admitted them sees their end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,7 +10,7 @@ use windrow_core::{ErrorClass, JobError};
 use windrow_store::hot::{self, End, EndRun};
 
 use super::{LocalEngine, at};
-use crate::EngineError;
+use crate::{EngineError, end_lost};
 
 /// How long to wait before the runs of a process that is gone are tried to be taken back again.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -87,6 +88,20 @@ impl LocalEngine {
         }
     }
 
+    /// With the workload's part in those ends that end the job.
+    async fn lose_all(&self, ends: Vec<EndRun>) -> Result<(), EngineError> {
+        let parts = &self.inner.parts;
+        let (now, ends) = (self.now(), Arc::new(ends));
+        let written = end_lost(&parts.store, &parts.registry, parts.drop_tags.as_ref(), move |tx| {
+            let ends = Arc::clone(&ends);
+            Box::pin(async move {
+                let closing = hot::end_runs(tx, &ends, now).await?;
+                Ok((ends.iter().map(|end| end.at).collect(), closing))
+            })
+        });
+        Ok(written.await.map(drop)?)
+    }
+
     async fn lose(&self, runs: &[RunRef], why: &str) -> Result<(), EngineError> {
         let mut ends = Vec::with_capacity(runs.len());
         for run in runs {
@@ -101,7 +116,7 @@ impl LocalEngine {
                 ends.push(EndRun { at, end: End::Lost { poison_after } });
             }
         }
-        self.write_ends(ends).await?;
+        self.lose_all(ends).await?;
         for run in runs {
             let at = at(*run, &*self.served(*run).await?);
             self.inner.runs.forget(*run, at);

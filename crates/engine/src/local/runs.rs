@@ -193,20 +193,10 @@ impl LocalEngine {
     fn serve(&self, run: RunRef, job: ServedJob) -> Result<Served, EngineError> {
         Ok(Served {
             owner_hash: OwnerHash::new(job.owner_id, &self.inner.parts.salt),
-            record: JobRecord {
-                seq: job.seq,
-                id: job.id,
-                owner: job.owner_id,
-                parent: job.parent_seq,
-                child_key: job.child_key,
-                spec: json("jobs", job.seq, &job.spec)?,
-                submitted_at: job.created_at,
-                budget: job.cap,
-                run: Some(run.run),
-            },
-            workload: job.workload,
+            workload: job.workload.clone(),
             budget: job.budget_id,
             attempts: job.attempts.unwrap_or(0),
+            record: crate::lost::record(job, Some(run.run))?,
         })
     }
 

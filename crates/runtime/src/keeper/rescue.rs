@@ -9,6 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use windrow_core::{SharedClock, WorkerId};
+use windrow_engine::{WorkloadRegistry, end_lost};
 use windrow_store::hot::{self, Closing, Ended, Observations, RunRef};
 use windrow_store::{Store, StoreError};
 
@@ -18,6 +19,7 @@ use super::{KeeperError, KeeperParts};
 /// Buries workers whose beats stand still.
 pub(super) struct Beats {
     store: Store,
+    registry: WorkloadRegistry,
     clock: SharedClock,
     seen: Observations<WorkerId>,
     patience: Duration,
@@ -28,6 +30,7 @@ impl Beats {
         let settings = &parts.settings;
         Self {
             store: parts.store.clone(),
+            registry: parts.registry.clone(),
             clock: parts.clock.clone(),
             seen: Observations::new(settings.beat_lapse, settings.observe_every),
             patience: settings.beat_lapse,
@@ -55,7 +58,7 @@ impl Chore for Beats {
             self.bury(*worker, *seen).await?;
         }
         if !lapsed.is_empty() {
-            rescue_all(&self.store).await?;
+            rescue_all(&self.store, &self.registry).await?;
         }
         Ok(Next::Usual)
     }
@@ -64,6 +67,7 @@ impl Chore for Beats {
 /// Ends runs of remote workers that no longer renew their leases.
 pub(super) struct Leases {
     store: Store,
+    registry: WorkloadRegistry,
     clock: SharedClock,
     seen: Observations<RunRef>,
     patience: Duration,
@@ -74,6 +78,7 @@ impl Leases {
         let settings = &parts.settings;
         Self {
             store: parts.store.clone(),
+            registry: parts.registry.clone(),
             clock: parts.clock.clone(),
             seen: Observations::new(settings.lease_lapse, settings.observe_every),
             patience: settings.lease_lapse,
@@ -91,7 +96,13 @@ impl Chore for Leases {
         let lapsed = self.seen.read(&leases, at);
         for lease in lapsed {
             let now = self.store.now();
-            let closing: Closing = self.store.unit(move |tx| Box::pin(hot::lapse(tx, lease, now))).await?;
+            let lapsing = end_lost(&self.store, &self.registry, None, move |tx| {
+                Box::pin(async move {
+                    let closing = hot::lapse(tx, lease, now).await?;
+                    Ok((closing.ended.iter().map(|_| lease.0).collect(), closing))
+                })
+            });
+            let (_, closing) = lapsing.await?;
             let lost = count_ended(&closing);
             if lost > 0 {
                 count_lost("lease", lost);
@@ -107,11 +118,12 @@ impl Chore for Leases {
 /// and the rescue, and a claim may commit after its worker's death.
 pub(super) struct Rescuer {
     store: Store,
+    registry: WorkloadRegistry,
 }
 
 impl Rescuer {
     pub(super) fn new(parts: &KeeperParts) -> Self {
-        Self { store: parts.store.clone() }
+        Self { store: parts.store.clone(), registry: parts.registry.clone() }
     }
 }
 
@@ -119,23 +131,30 @@ impl Chore for Rescuer {
     const NAME: &'static str = "rescue";
 
     async fn turn(&mut self) -> Result<Next, KeeperError> {
-        rescue_all(&self.store).await?;
+        rescue_all(&self.store, &self.registry).await?;
         Ok(Next::Usual)
     }
 }
 
-/// Ends all runs of dead workers, at most 500 a transaction; gives how many there were.
-pub(super) async fn rescue_all(store: &Store) -> Result<usize, StoreError> {
+/// Ends all runs of dead workers, at most 500 a transaction, until none is found; gives how many there were.
+pub(super) async fn rescue_all(store: &Store, registry: &WorkloadRegistry) -> Result<usize, StoreError> {
     let mut lost = 0;
     loop {
-        let rescued = store.rescue().await?;
-        let ended = count_ended(&rescued.closing);
+        let now = store.now();
+        let rescuing = end_lost(store, registry, None, move |tx| {
+            Box::pin(async move {
+                let rescued = hot::rescue(tx, now).await?;
+                Ok((rescued.runs, rescued.closing))
+            })
+        });
+        let (runs, closing) = rescuing.await?;
+        let ended = count_ended(&closing);
         if ended > 0 {
             count_lost("worker", ended);
             tracing::warn!(runs = ended, "runs of dead workers were put back in line");
         }
         lost += ended;
-        if !rescued.more {
+        if runs.is_empty() {
             return Ok(lost);
         }
     }

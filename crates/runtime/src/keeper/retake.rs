@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 use windrow_core::ids::uuid_v7;
+use windrow_engine::WorkloadRegistry;
 use windrow_store::{Store, StoreError};
 
 use super::rescue::rescue_all;
@@ -23,9 +24,9 @@ pub struct Retaken {
 ///
 /// # Errors
 /// When the database fails; call it again then, or don't start.
-pub async fn retake(store: &Store) -> Result<Retaken, StoreError> {
+pub async fn retake(store: &Store, registry: &WorkloadRegistry) -> Result<Retaken, StoreError> {
     let (installation, epoch) = store.boot(uuid_v7(&**store.clock())).await?;
-    let lost = rescue_all(store).await?;
+    let lost = rescue_all(store, registry).await?;
     if lost > 0 {
         tracing::warn!(lost, epoch, "the process before ended without giving its runs back");
     }

@@ -133,7 +133,7 @@ on_both! {
         let site = Site::new(db, Scripted::echo()).await;
         let job = site.bench.submit(json!({}), None).await;
         let first = site.bench.claim_one().await;
-        assert_eq!(retake(&site.bench.store).await.unwrap().lost, 1);
+        assert_eq!(retake(&site.bench.store, &site.bench.registry).await.unwrap().lost, 1);
         assert_eq!(site.bench.status(job).await, JobStatus::Queued);
         let engine = site.further_engine().await;
         let _worker = site.worker_on(Arc::new(engine));

@@ -1,7 +1,13 @@
 //! Dead workers, lapsed leases, and the start of an embedded database's owner.
 
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
 use windrow_core::{JobError, RunNo};
-use windrow_store::hot::{Fenced, RunRef};
+use windrow_engine::{AfterCommit, JobContext, JobRecord, Outcome, RunError, workload};
+use windrow_store::Tx;
+use windrow_store::hot::{self, Fenced, RunRef};
 use windrow_test_support::on_both;
 
 use super::*;
@@ -10,6 +16,44 @@ use crate::keeper::retake;
 
 const SECOND: Duration = Duration::from_secs(1);
 const AN_HOUR: i64 = 3_600_000_000;
+
+/// Tells of its jobs' ends, but for those whose spec says `refuses`.
+struct Witness {
+    seen: Arc<Mutex<Vec<(JobSeq, String, String)>>>,
+}
+
+#[async_trait]
+impl Workload for Witness {
+    fn name(&self) -> &'static str {
+        "witness"
+    }
+
+    fn spec_schema(&self) -> Value {
+        json!({ "type": "object" })
+    }
+
+    async fn run(&self, _ctx: JobContext, _input: Value) -> Result<Outcome, RunError> {
+        unreachable!("nobody runs it")
+    }
+
+    fn has_commit(&self) -> bool {
+        true
+    }
+
+    async fn commit(
+        &self,
+        _tx: &mut Tx,
+        job: &JobRecord,
+        ended: &workload::Ended<'_>,
+    ) -> Result<AfterCommit, JobError> {
+        if job.spec["refuses"] == true {
+            return Err(JobError::permanent("refused", "not this one"));
+        }
+        let code = ended.error.map(|error| error.code.clone().into_owned()).unwrap_or_default();
+        self.seen.lock().unwrap().push((job.seq, ended.status.to_string(), code));
+        Ok(AfterCommit::default())
+    }
+}
 
 on_both! {
     async fn a_dead_workers_run_is_taken_again_and_a_beating_one_keeps_its_own(db) {
@@ -105,9 +149,45 @@ on_both! {
         kept.app.finish().await;
     }
 
+    async fn the_workload_has_its_say_when_a_loss_ends_the_job(db) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Kept::with(db, vec![Arc::new(Witness { seen: Arc::clone(&seen) })]).await;
+        let job = kept.submit(kept.job("witness")).await;
+        let mut leases = Leases::new(&kept.parts);
+        for run in 1..=hot::REMOTE_POISON_AFTER {
+            assert_eq!(seen.lock().unwrap().len(), 0, "before the loss of run {run}");
+            let remote = kept.worker(WorkerKind::Remote).await;
+            kept.claim_as(remote, 1, true).await.remove(0);
+            for _ in 0..=30 {
+                turn(&mut leases).await;
+                kept.advance(SECOND);
+            }
+        }
+        assert_eq!(*seen.lock().unwrap(), [(job, "failed".to_owned(), "poison".to_owned())]);
+        kept.app.finish().await;
+    }
+
+    async fn a_commit_that_refuses_keeps_no_other_lost_run_from_its_end(db) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Kept::with(db, vec![Arc::new(Witness { seen: Arc::clone(&seen) })]).await;
+        let refused = kept.submit(NewJob { spec: r#"{"refuses": true}"#.to_owned(), ..kept.job("witness") }).await;
+        let cancelled = kept.submit(kept.job("witness")).await;
+        let worker = kept.worker(WorkerKind::Process).await;
+        assert_eq!(kept.claim(worker, 2).await.len(), 2);
+        for job in [refused, cancelled] {
+            kept.store().cancel(job).await.unwrap();
+        }
+        assert!(kept.store().bury(worker, 0).await.unwrap());
+        turn(&mut Rescuer::new(&kept.parts)).await;
+        assert_eq!(kept.store().held(worker).await.unwrap(), []);
+        let seen = seen.lock().unwrap().clone();
+        assert_eq!(seen.last().unwrap(), &(cancelled, "cancelled".to_owned(), "cancelled".to_owned()), "{seen:?}");
+        kept.app.finish().await;
+    }
+
     async fn an_unclean_stop_is_retaken_at_once_and_counts_as_lost(db) {
         let kept = Kept::new(db).await;
-        let first = retake(kept.store()).await.unwrap();
+        let first = retake(kept.store(), &kept.parts.registry).await.unwrap();
         assert_eq!((first.epoch, first.lost), (1, 0));
         let (process, remote) = (kept.worker(WorkerKind::Process).await, kept.worker(WorkerKind::Remote).await);
         kept.submit(kept.job("echo")).await;
@@ -115,7 +195,7 @@ on_both! {
         kept.submit(kept.job("echo")).await;
         let leased = kept.claim_as(remote, 1, true).await.remove(0);
 
-        let second = retake(kept.store()).await.unwrap();
+        let second = retake(kept.store(), &kept.parts.registry).await.unwrap();
         assert_eq!((second.installation, second.epoch, second.lost), (first.installation, 2, 1));
         assert_eq!(kept.store().held(remote).await.unwrap(), [leased.at], "a remote worker outlives the server");
         let again = kept.claim_one().await;
@@ -123,7 +203,7 @@ on_both! {
 
         // An orderly stop gives its runs back and leaves.
         kept.end(&again, End::Release).await;
-        let third = retake(kept.store()).await.unwrap();
+        let third = retake(kept.store(), &kept.parts.registry).await.unwrap();
         assert_eq!((third.epoch, third.lost), (3, 0));
         let last = kept.claim_one().await;
         assert_eq!(last.lost, 1, "a release is no loss");
