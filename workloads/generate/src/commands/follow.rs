@@ -112,10 +112,15 @@ async fn retry(client: &Client, job: &Job, budget_usd: Option<PicoUsd>) -> Resul
     client.post(&path, &RetryJob { budget_usd }).await.map_err(refused)
 }
 
+/// Whether a job has ended with a dataset, be it a part of one.
+const fn has_files(status: JobStatus) -> bool {
+    matches!(status, JobStatus::Completed | JobStatus::BudgetExceeded)
+}
+
 /// What is under way has the budget that it was begun with; a smaller one would not hold.
 fn not_lowered(job: &Job, budget: Option<PicoUsd>) -> Result<(), CommandError> {
     match job.budget_usd.zip(budget) {
-        Some((had, asked)) if asked < had && !job.status.is_final() => Err(CommandError::usage(format!(
+        Some((had, asked)) if asked < had && !has_files(job.status) => Err(CommandError::usage(format!(
             "the run was begun with a budget of {had} USD, which can be raised but not lowered: repeat the command with --budget-usd {had} or more, or choose another --out"
         ))),
         _ => Ok(()),
@@ -173,7 +178,7 @@ async fn finish(
     job: &Job,
     console: Console,
 ) -> Result<ExitCode, CommandError> {
-    if !matches!(job.status, JobStatus::Completed | JobStatus::BudgetExceeded) {
+    if !has_files(job.status) {
         let why = job.error.as_ref().map(|error| format!(": {}", error.message)).unwrap_or_default();
         let message = format!("job {} is {}{why}", job.id, job.status);
         return Err(CommandError::new(ExitCode::Failed, anyhow::Error::msg(message)));

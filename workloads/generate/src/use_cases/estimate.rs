@@ -116,6 +116,12 @@ pub async fn at_submit(
     document: TemplateDocument,
     sample: Vec<serde_json::Value>,
 ) -> Result<Option<PicoUsd>, PrepareError> {
+    // nothing need be rendered for what costs nothing, or can't be told
+    match costs(models, &pinned) {
+        Some(true) => {}
+        Some(false) => return Ok(Some(PicoUsd::ZERO)),
+        None => return Ok(None),
+    }
     let recorded = match &pinned.spec.make_seeds {
         Some(_) => Vec::new(),
         None => lengths::of_template(conn, owner, &pinned.template.id, SUBMIT_ANSWERS).await?,
@@ -140,6 +146,18 @@ pub async fn at_submit(
     };
     // it is only a hint: a job isn't refused because its estimate panicked
     Ok(done.ok().flatten())
+}
+
+/// Whether any step's model costs anything; none when one has no price.
+fn costs(models: &Models, pinned: &PinnedSpec) -> Option<bool> {
+    let million = Usage { input_tokens: 1_000_000, output_tokens: 1_000_000, ..Usage::default() };
+    let mut any = false;
+    for step in pinned.steps.values() {
+        let model = models.resolve(&step.model).ok()?;
+        model.price()?;
+        any |= model.cost(&million) > PicoUsd::ZERO;
+    }
+    Some(any)
 }
 
 impl Planned {

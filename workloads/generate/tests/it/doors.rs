@@ -1,7 +1,7 @@
 //! The routes, on both databases.
 
 use serde_json::{Value, json};
-use windrow_core::{JobStatus, SystemClock};
+use windrow_core::{JobStatus, PicoUsd, SystemClock};
 use windrow_test_support::on_both;
 
 use crate::installation::{Installation, assert_status};
@@ -192,19 +192,27 @@ on_both! {
     }
 
     async fn a_job_waits_for_no_estimate_that_takes_long(db) {
-        let it = Installation::start(db, None).await;
+        let stub = Stub::echo();
+        let it = Installation::start(db, Some(stub.models(SystemClock::shared()))).await;
         let slow = "{% for i in range(900) %}{% for j in range(200) %}{% set a = j * 2 %}{% endfor %}{% endfor %}{{ title }}";
         let text = "template:\n  name: slow\n  schema_requirements: [title]\n  steps:\n";
-        let step = |id: &str| format!("    - {{id: {id}, model: offline, max_tokens: 20, prompt: '{slow}'}}\n");
+        let step = |id: &str| format!("    - {{id: {id}, model: \"stub:m\", max_tokens: 20, prompt: '{slow}'}}\n");
         let steps: String = ["a", "b", "c", "d", "e", "f", "g", "h"].map(step).concat();
         let id = it.template(&format!("{text}{steps}")).await;
         let seed = it.upload("{\"title\": \"Dew\"}\n".repeat(30).as_bytes()).await;
         let spec = json!({"template": id, "seed": seed, "records": 1});
         let begun = std::time::Instant::now();
-        let job = it.submit(spec, None).await;
+        let job = it.submit(spec.clone(), Some("1")).await;
         assert_eq!(job.cost.estimate, None, "{:?}", begun.elapsed());
+        // what costs nothing is known without a look
+        let mut free = spec;
+        free["overrides"] = json!({"model": "offline"});
+        let free = it.submit(free, None).await;
+        assert_eq!(free.cost.estimate, Some(PicoUsd::ZERO));
         let actor = it.test.actor("alice").await;
-        it.test.app.cancel_job(&actor, job.id).await.unwrap();
+        for job in [job, free] {
+            it.test.app.cancel_job(&actor, job.id).await.unwrap();
+        }
         it.test.finish().await;
     }
 
