@@ -52,6 +52,11 @@ pub async fn postpone(tx: &mut Tx, id: i64, due_at: Timestamp) -> Result<(), Sto
     execute!(tx, "UPDATE outbox SET due_at = $2 WHERE id = $1", id, due_at).map(drop)
 }
 
+/// It was taken and not told after all: it is to be told later, and this time does not count.
+pub async fn put_back(tx: &mut Tx, id: i64, due_at: Timestamp) -> Result<(), StoreError> {
+    execute!(tx, "UPDATE outbox SET due_at = $2, attempts = attempts - 1 WHERE id = $1", id, due_at).map(drop)
+}
+
 /// How many rows of a topic wait.
 pub async fn waiting(conn: &mut Conn, topic: &str) -> Result<i64, StoreError> {
     fetch_one!(conn, scalar i64, "SELECT count(*) FROM outbox WHERE topic = $1", topic)

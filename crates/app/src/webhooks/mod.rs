@@ -4,12 +4,15 @@ mod address;
 mod send;
 mod sign;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use url::Url;
 use windrow_api_types::{WebhookPayload, WebhookSecret};
 use windrow_core::{JobId, RetryPolicy, RunNo, Timestamp};
 use windrow_store::hot::{self, NewEvent};
@@ -22,8 +25,13 @@ use sign::Secret;
 const TOPIC: &str = "webhook";
 /// How long a row is ours: longer than a delivery can take.
 const LEASE: Duration = Duration::from_secs(60);
-/// Deliveries at once.
-const AT_ONCE: usize = 16;
+/// Deliveries at once, and those of them to one host: a receiver that hangs keeps the others from nothing.
+const AT_ONCE: usize = 64;
+const AT_ONCE_A_HOST: usize = 4;
+/// How often it is looked for more while deliveries are under way.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How long what is for a busy host waits.
+const BUSY: Duration = Duration::from_secs(2);
 /// The last attempt is made some hours after the first.
 const RETRY: RetryPolicy =
     RetryPolicy { base: Duration::from_secs(5), cap: Duration::from_secs(3600), max_attempts: 14 };
@@ -71,6 +79,14 @@ struct Due {
     status: windrow_core::JobStatus,
 }
 
+impl Due {
+    /// By which receivers are told apart. A URL that names none gets a refusal of its own, when it is sent.
+    fn host(&self) -> String {
+        let url: Option<Url> = self.url.parse().ok();
+        url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+    }
+}
+
 impl App {
     /// What the actor's receivers check signatures with.
     ///
@@ -81,28 +97,60 @@ impl App {
         Ok(WebhookSecret { secret: Secret::of_owner(&self.parts.webhooks.key, actor.owner()).shown() })
     }
 
-    /// Delivers what is due, once. Gives how many deliveries were tried; when it is 0 there is nothing to do for now.
+    /// Delivers what is due, until nothing is and nothing is under way. Gives how many deliveries were tried; when it is 0
+    /// there is nothing to do for now.
     pub async fn deliver_webhooks(&self) -> Result<usize, AppError> {
-        let now = self.now();
-        // mostly there is nothing, and a look takes no turn of the writer
-        if !outbox::is_due(&mut self.read().await?, TOPIC, now).await? {
-            return Ok(0);
+        let (mut flying, mut hosts) = (FuturesUnordered::new(), HashMap::<String, usize>::new());
+        let mut tried = 0;
+        loop {
+            for (row, due) in self.take_due(AT_ONCE - flying.len()).await? {
+                let host = due.host();
+                let busy = hosts.entry(host.clone()).or_default();
+                if *busy >= AT_ONCE_A_HOST {
+                    self.put_back(row.id).await?;
+                    continue;
+                }
+                *busy += 1;
+                tried += 1;
+                flying.push(async move { (host, self.deliver(row, due).await) });
+            }
+            if flying.is_empty() {
+                return Ok(tried);
+            }
+            // others may be due before the slowest receiver has answered
+            if let Ok(Some((host, delivered))) = tokio::time::timeout(LOOK_AGAIN, flying.next()).await {
+                if let Some(busy) = hosts.get_mut(&host) {
+                    *busy -= 1;
+                }
+                delivered?;
+            }
         }
-        let limit = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
-        let due = self
-            .write(move |tx| Box::pin(async move { Ok(outbox::take(tx, TOPIC, now, LEASE, limit).await?) }));
-        let due = due.await?;
-        let tried = due.len();
-        let deliveries = due.into_iter().map(|row| self.deliver(row));
-        let results: Vec<Result<(), AppError>> =
-            futures::stream::iter(deliveries).buffer_unordered(AT_ONCE).collect().await;
-        results.into_iter().collect::<Result<(), _>>()?;
-        Ok(tried)
     }
 
-    async fn deliver(&self, row: outbox::Outgoing) -> Result<(), AppError> {
-        let due: Due = serde_json::from_str(&row.payload)
-            .map_err(|error| AppError::internal(StoreError::invariant("outbox", "payload", row.id, error)))?;
+    async fn take_due(&self, room: usize) -> Result<Vec<(outbox::Outgoing, Due)>, AppError> {
+        let now = self.now();
+        // mostly there is nothing, and a look takes no turn of the writer
+        if room == 0 || !outbox::is_due(&mut self.read().await?, TOPIC, now).await? {
+            return Ok(Vec::new());
+        }
+        let limit = u32::try_from(room).unwrap_or(u32::MAX);
+        let taken = self
+            .write(move |tx| Box::pin(async move { Ok(outbox::take(tx, TOPIC, now, LEASE, limit).await?) }));
+        let read = |row: outbox::Outgoing| {
+            let due = serde_json::from_str(&row.payload);
+            let broken = |error| StoreError::invariant("outbox", "payload", row.id, error);
+            due.map_err(|error| AppError::internal(broken(error))).map(|due| (row, due))
+        };
+        taken.await?.into_iter().map(read).collect()
+    }
+
+    /// It was not tried, so no attempt is burnt.
+    async fn put_back(&self, row: i64) -> Result<(), AppError> {
+        let at = self.now().plus(BUSY);
+        self.write(move |tx| Box::pin(async move { Ok(outbox::put_back(tx, row, at).await?) })).await
+    }
+
+    async fn deliver(&self, row: outbox::Outgoing, due: Due) -> Result<(), AppError> {
         let owner = jobs::owner_of(&mut self.read().await?, row.job_seq).await?;
         let Some((owner, job)) = owner else { return self.settle(row, None).await };
         let body = self.webhook_body(owner, job, due.status).await?;

@@ -1,5 +1,6 @@
 //! Webhooks, against a real receiver.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::json;
@@ -115,5 +116,33 @@ async fn what_was_taken_and_never_told_is_due_again() {
     test.clock.advance(Duration::from_secs(60));
     assert_eq!(test.app.deliver_webhooks().await.unwrap(), 1);
     assert_eq!(waiting(&test).await, 0);
+    test.finish().await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_keeps_no_other_waiting_and_costs_no_attempts() {
+    let test = TestApp::sqlite().await;
+    let ada = test.actor("ada").await;
+    // its connections are taken by the kernel, and nobody answers
+    let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
+    let answers = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
+    for _ in 0..100 {
+        job_with_webhook(&test, &ada, format!("http://{}", hangs.local_addr().unwrap())).await;
+    }
+    job_with_webhook(&test, &ada, format!("http://{}", answers.local_addr().unwrap())).await;
+    let delivering = test.app.deliver_webhooks();
+    // well before the hanging one's ten seconds are over
+    let told = tokio::time::timeout(Duration::from_secs(5), answers.accept());
+    tokio::select! {
+        told = told => drop(told.expect("the other receiver is told in time").unwrap()),
+        tried = delivering => panic!("{tried:?} were tried before the other receiver was told"),
+    }
+    let mut tx = test.db.begin().await.unwrap();
+    test.clock.advance(Duration::from_secs(3600));
+    let rows = outbox::take(&mut tx, "webhook", test.clock.now(), Duration::ZERO, 1000).await.unwrap();
+    // this take counts, too
+    let attempts = |n| rows.iter().filter(|row| row.attempts == n).count();
+    assert_eq!((rows.len(), attempts(1), attempts(2)), (101, 96, 5));
+    drop(tx);
     test.finish().await;
 }
