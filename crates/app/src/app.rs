@@ -15,7 +15,7 @@ use windrow_store::{Conn, MigrationSet, Store, Tx, UnitFuture};
 
 use crate::watch::Watchers;
 use crate::webhooks::Webhooks;
-use crate::{AppError, AppSettings};
+use crate::{AppError, AppSettings, KeptLines};
 
 /// All that the use cases stand on. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +33,8 @@ pub struct AppParts {
     pub workloads: WorkloadRegistry,
     /// Signs webhooks.
     pub webhooks: Webhooks,
+    /// What is kept of the log; none where log lines only leave the processes.
+    pub log: Option<Arc<dyn KeptLines>>,
     pub clock: SharedClock,
     pub settings: AppSettings,
 }

@@ -31,4 +31,5 @@ pub use error::AppError;
 pub use jobs::SubmitReply;
 pub use login::StoredKeys;
 pub use settings::AppSettings;
+pub use trace::KeptLines;
 pub use webhooks::{Reach, Webhooks};

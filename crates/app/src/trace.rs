@@ -1,7 +1,10 @@
 //! From a request id to what it set going.
 
+use std::collections::HashSet;
+use std::io;
 use std::time::Duration;
 
+use serde_json::Value;
 use uuid::{NoContext, Uuid};
 use windrow_api_types::{Trace, TracedJob};
 use windrow_core::{JobId, Timestamp};
@@ -14,8 +17,22 @@ use crate::{Actor, App, AppError};
 /// The most jobs that are shown; a batch may have made more.
 const MAX_JOBS: u32 = 100;
 
+/// The most log lines that are shown, the first ones.
+const MAX_LINES: usize = 1000;
+
+/// The log lines that an installation keeps.
+pub trait KeptLines: Send + Sync {
+    /// Those whose `request_id` this is, or whose `job_id` is one of these, oldest first, at most `most`: JSON objects as
+    /// they were written. Blocks on files.
+    ///
+    /// # Errors
+    /// What is kept can't be read.
+    fn about(&self, request_id: &str, jobs: &HashSet<String>, most: usize) -> io::Result<Vec<Value>>;
+}
+
 impl App {
-    /// The jobs that a request submitted, with their runs; for admins those of all owners, and what was audited.
+    /// The jobs that a request submitted, with their runs and what is kept of the log; for admins those of all owners, and
+    /// what was audited.
     ///
     /// # Errors
     /// [`AppError::NotFound`] when there is nothing.
@@ -37,10 +54,31 @@ impl App {
             let rows = audit::list(&mut conn, &filter, None, MAX_JOBS).await?;
             entries = rows.into_iter().map(crate::audit::entry).collect::<Result<_, _>>()?;
         }
-        if traced.is_empty() && entries.is_empty() {
+        drop(conn);
+        let jobs: HashSet<String> = traced.iter().map(|job| job.id.to_string()).collect();
+        let mut log = self.kept_lines(request_id, &jobs).await?;
+        if let Some(lines) = log.as_mut().filter(|_| !is_admin) {
+            // clients choose request ids: the same one may be another owner's, too
+            lines.retain(|line| {
+                line["owner"] == actor.owner().0
+                    || line["job_id"].as_str().is_some_and(|id| jobs.contains(id))
+            });
+        }
+        if traced.is_empty() && entries.is_empty() && log.as_ref().is_none_or(Vec::is_empty) {
             return Err(AppError::not_found("request", request_id.chars().take(100).collect::<String>()));
         }
-        Ok(Trace { request_id: request_id.to_owned(), jobs: traced, audit: entries })
+        Ok(Trace { request_id: request_id.to_owned(), jobs: traced, audit: entries, log })
+    }
+
+    async fn kept_lines(
+        &self,
+        request_id: &str,
+        jobs: &HashSet<String>,
+    ) -> Result<Option<Vec<Value>>, AppError> {
+        let Some(kept) = self.parts.log.clone() else { return Ok(None) };
+        let (request_id, jobs) = (request_id.to_owned(), jobs.clone());
+        let read = tokio::task::spawn_blocking(move || kept.about(&request_id, &jobs, MAX_LINES)).await;
+        read.map_err(AppError::internal)?.map(Some).map_err(AppError::internal)
     }
 }
 

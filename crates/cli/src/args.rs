@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// Try the configured environment out: put, head, get, delete; submit, claim, complete.
     #[command(subcommand)]
     Smoke(Smoke),
-    /// Show what a request led to: its job, runs and events.
+    /// Show what a request led to: its jobs, their runs, and what the log has of them.
     Trace {
         /// The `x-request-id` of the request.
         request_id: String,

@@ -7,7 +7,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sha2::{Digest as _, Sha256};
 use url::Url;
-use windrow_app::{App, AppParts, AppSettings, Reach, StoredKeys, Webhooks};
+use windrow_app::{App, AppParts, AppSettings, KeptLines, Reach, StoredKeys, Webhooks};
 use windrow_auth::{Authenticator, JwksSettings, LocalIssuer, TokenMode};
 use windrow_blob::{BlobSettings, BlobStore, InstallationSalt, LocalSettings, SigningKey};
 use windrow_config::{AuthMode, Config, DatabaseTarget};
@@ -20,7 +20,8 @@ use windrow_store::migrate;
 use windrow_store::{Db, DbOptions, Store, StoreOptions};
 
 use crate::datadir::{DataDir, OwnerLock};
-use crate::{models, random, workloads};
+use crate::logging::kept::KeptFiles;
+use crate::{logging, models, random, workloads};
 
 /// An installation, opened by this process.
 pub(crate) struct Platform {
@@ -138,6 +139,7 @@ impl Platform {
             models: Arc::clone(&models),
             workloads: registry.clone(),
             webhooks: Webhooks::new(&secret, webhook_reach(&config)),
+            log: logging::kept_in(&config).map(|dir| Arc::new(KeptFiles(dir)) as Arc<dyn KeptLines>),
             clock: Arc::clone(&clock),
             settings: AppSettings::of(&config),
         };

@@ -39,7 +39,12 @@ fn main() -> ProcessExit {
     let json = matches.get_flag("json");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(&matches, &groups)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(dispatch(&matches, &groups));
+            // while the runtime is there to send what is left
+            logging::finish();
+            ended
+        }
         Err(error) => Err(CommandError::new(ExitCode::Failed, error)),
     };
     let code = ended.unwrap_or_else(|CommandError { code, error }| {
@@ -79,7 +84,9 @@ async fn platform(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Worker(worker) => {
             let input = settings::working(&global, &worker);
             let config = loaded(&input)?;
-            logging::start(&config, false);
+            // a server's worker on another machine has no data directory that `windrow trace` would look into
+            let beside = worker.child.is_some() || config.client.server.is_none();
+            logging::serving(&config, beside)?;
             work::run(config, &input, worker, console).await
         }
         Command::Config(args::ConfigCommand::Check) => {
@@ -87,7 +94,7 @@ async fn platform(cli: Cli) -> Result<ExitCode, CommandError> {
         }
         Command::Db(command) => {
             let config = loaded(&settings::input(&global))?;
-            logging::start(&config, true);
+            logging::quiet(&config);
             commands::db::run(command, &config, console).await
         }
         Command::Demo(demo) => commands::demo::run(&global, demo, console).await,
@@ -129,14 +136,14 @@ async fn serving(
     console: Console,
 ) -> Result<ExitCode, CommandError> {
     let config = loaded(input)?;
-    logging::start(&config, false);
+    logging::serving(&config, true)?;
     server::run(config, input, roles, console).await
 }
 
 fn command_host(global: &Global) -> Result<CommandHost, CommandError> {
     let input = settings::input(global);
     let config = loaded(&input)?;
-    logging::start(&config, true);
+    logging::quiet(&config);
     Ok(CommandHost { input, config, console: output::console(global.json) })
 }
 

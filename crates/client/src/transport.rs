@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt;
 use url::Url;
 use windrow_api_types::Problem;
+use windrow_core::TraceParent;
 
 use crate::{ClientError, EventStream};
 
@@ -38,6 +39,7 @@ pub struct Client {
     endpoint: Endpoint,
     base: String,
     token: Option<String>,
+    position: fn() -> Option<TraceParent>,
 }
 
 /// How long an ordinary request may take. Streams and long polls set their own.
@@ -58,12 +60,13 @@ impl Client {
             }
         };
         let http = builder.build().map_err(|e| unreachable_error(&endpoint, &e))?;
-        Ok(Self { http, endpoint, base, token })
+        Ok(Self { http, endpoint, base, token, position: || None })
     }
 
     /// The same server and user through connections of its own, for a runtime of its own.
     pub fn reconnect(&self) -> Result<Self, ClientError> {
-        Self::new(self.endpoint.clone(), self.token.clone())
+        let position = self.position;
+        Ok(Self { position, ..Self::new(self.endpoint.clone(), self.token.clone())? })
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -76,9 +79,18 @@ impl Client {
         Self { token: Some(token.into()), ..self.clone() }
     }
 
+    /// The same, telling the server in each request where the caller stands in a trace at that moment, if anywhere.
+    #[must_use]
+    pub fn traced(&self, position: fn() -> Option<TraceParent>) -> Self {
+        Self { position, ..self.clone() }
+    }
+
     /// A request to `path` (`/v1/…`), to be completed and given to [`Client::send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(at) = (self.position)() {
+            request = request.header("traceparent", at.to_string());
+        }
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

@@ -15,6 +15,8 @@ use windrow_api_types::worker::{
     PartsReply, Progress, RunRef, SaveRequest, SavedReply, StoredObject,
 };
 
+use windrow_core::TraceParent;
+
 use crate::transport::{file_error, unreachable_error};
 use crate::{Client, ClientError, Endpoint};
 
@@ -53,6 +55,12 @@ impl WorkerClient {
     /// The same through connections of its own, for a runtime of its own.
     pub fn reconnect(&self) -> Result<Self, ClientError> {
         Ok(Self { client: self.client.reconnect()?, base: self.base })
+    }
+
+    /// [`Client::traced`].
+    #[must_use]
+    pub fn traced(self, position: fn() -> Option<TraceParent>) -> Self {
+        Self { client: self.client.traced(position), base: self.base }
     }
 
     pub fn endpoint(&self) -> &Endpoint {

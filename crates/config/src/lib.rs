@@ -25,7 +25,7 @@ pub use render::{Profile, render_docs, render_env};
 pub use secret::Secret;
 pub use sections::{
     AliasesSection, AppEnv, AuthMode, AuthSection, ClientSection, Config, DatabaseSection, DatabaseTarget,
-    LimitsSection, LogFormat, LogSection, ModelLimits, ModelPrice, ModelsSection, ProviderKind,
+    LimitsSection, LogFormat, LogSection, ModelLimits, ModelPrice, ModelsSection, OtlpSection, ProviderKind,
     ProviderSection, QueueMode, QueueSection, RetentionSection, RetrySection, ServerSection, StorageMode,
     StorageSection, WorkerSection, WorkloadSection,
 };

@@ -52,6 +52,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("limits", "Limits"),
     ("retention", "Retention"),
     ("log", "Logs"),
+    ("otlp", "Traces"),
     ("client", "The command line as a client"),
     ("workloads", "Workloads"),
 ];

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use url::Url;
-use windrow_core::{PicoUsd, RetryPolicy};
+use windrow_core::{PicoUsd, Priority, RetryPolicy};
 
 use crate::secret::Secret;
 
@@ -30,6 +30,7 @@ pub struct Config {
     pub limits: LimitsSection,
     pub retention: RetentionSection,
     pub log: LogSection,
+    pub otlp: OtlpSection,
     #[serde(default)]
     pub client: ClientSection,
     /// By the workload's name.
@@ -311,6 +312,18 @@ pub struct LogSection {
     pub level: String,
     /// As it was set; [`Config::log_format`] knows the default too.
     pub format: Option<LogFormat>,
+    /// In bytes; 0 keeps none.
+    pub keep: u64,
+}
+
+/// Where spans are sent, under the names that OpenTelemetry gives these settings.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtlpSection {
+    /// The collector's base URL.
+    pub endpoint: Option<Url>,
+    pub headers: Option<Secret>,
+    pub service_name: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -330,8 +343,11 @@ pub struct ClientSection {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadSection {
-    /// A JSON Schema file; it registers a workload of remote workers.
-    pub spec_schema: Option<PathBuf>,
+    /// A JSON Schema as text, or the path of its file; it registers a workload of remote workers.
+    pub spec_schema: Option<String>,
+    pub max_attempts: Option<u32>,
+    /// Of jobs whose submit names none.
+    pub priority: Option<Priority>,
     pub max_running: Option<u32>,
     pub run_deadline: Option<Duration>,
     pub stall_limit: Option<Duration>,

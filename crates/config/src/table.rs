@@ -270,14 +270,29 @@ pub const CONTRACT: &[Setting] = &[
         .by(SetBy::Operator).examples("info", "info", "info"),
     setting("WINDROW_LOG_FORMAT", "log.format", Kind::OneOf(&["pretty", "json"]), "",
         "How logs are written. Otherwise pretty with APP_ENV=local and json elsewhere."),
+    setting("WINDROW_LOG_KEEP", "log.keep", Kind::Bytes, "32MiB",
+        "How much of the log is kept in the data directory beside an embedded database; windrow trace shows a request's lines from there. 0 keeps none.")
+        .by(SetBy::Operator),
+    // ---- traces
+    setting("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp.endpoint", Kind::Url, "",
+        "The OpenTelemetry collector that spans are sent to, over HTTP with protobuf: its base URL, such as http://localhost:4318. None are sent otherwise. OTEL_TRACES_SAMPLER, OTEL_BSP_* and OTEL_RESOURCE_ATTRIBUTES of the standard are heeded, too.")
+        .by(SetBy::Infrastructure),
+    setting("OTEL_EXPORTER_OTLP_HEADERS", "otlp.headers", Kind::Text, "",
+        "Headers for the collector: NAME=VALUE pairs separated by commas, percent-encoded.").secret(),
+    setting("OTEL_SERVICE_NAME", "otlp.service_name", Kind::Text, "windrow",
+        "What this installation is called in spans and in JSON log lines.").by(SetBy::Operator),
     // ---- the command line as a client
     setting("WINDROW_SERVER", "client.server", Kind::Url, "",
         "The server that client commands and remote workers speak to.").by(SetBy::Operator),
     setting("WINDROW_TOKEN", "client.token", Kind::Text, "",
         "The token or API key that client commands and remote workers show.").secret(),
     // ---- workloads
-    setting("", "workloads.*.spec_schema", Kind::Path, "",
-        "A JSON Schema file. It registers a workload whose runs are all done by remote workers."),
+    setting("", "workloads.*.spec_schema", Kind::Text, "",
+        "A JSON Schema of specs: a file's path, or the schema itself as JSON text. It registers a workload whose runs are all done by workers of the worker protocol."),
+    setting("", "workloads.*.max_attempts", count(1), "",
+        "How often a job of this workload is tried."),
+    setting("", "workloads.*.priority", Kind::OneOf(&["high", "normal", "low"]), "",
+        "The priority of jobs of this workload whose submit names none."),
     setting("", "workloads.*.max_running", count(1), "",
         "The most runs of this workload at once."),
     setting("", "workloads.*.run_deadline", Kind::Duration, "",

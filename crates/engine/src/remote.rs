@@ -16,7 +16,7 @@ use windrow_api_types::worker::{
 use windrow_client::{ClientError, Endpoint, WorkerClient};
 use windrow_core::JobId;
 
-use crate::{Beater, Engine, EngineError, ObjectStream, PutPlace};
+use crate::{Beater, Engine, EngineError, ObjectStream, PutPlace, spans};
 
 /// Stable codes by which a server says what an [`EngineError`] says. Each is an HTTP status and a problem's code.
 pub mod codes {
@@ -52,6 +52,7 @@ impl RemoteEngine {
             Endpoint::Url(_) => BEAT_EVERY,
             Endpoint::Socket(_) => BEAT_EVERY_LOCALLY,
         };
+        let worker = worker.traced(|| spans::position(&tracing::Span::current(), None));
         Self { worker, beat_every, name: name.into() }
     }
 }

@@ -151,6 +151,15 @@ async fn identify(clock: &SharedClock, mut request: Request, next: Next) -> Resp
     response
 }
 
+/// For requests of this machine's own workers: puts what is done for a run under that run's span. Those that belong to no
+/// run, such as beats, are nobody's news.
+pub(crate) async fn join_trace(request: Request, next: Next) -> Response {
+    let Some(sent) = traceparent(request.headers()) else { return next.run(request).await };
+    let span = tracing::debug_span!("request", path = request.uri().path());
+    spans::join(&span, Some(sent));
+    next.run(request).instrument(span).await
+}
+
 /// What the client says of its trace. Two headers, or one that can't be read, are as good as none: the standard then
 /// asks for a new trace.
 fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {

@@ -46,6 +46,7 @@ impl Executor {
         let work = async {
             let started = self.services.clock.monotonic();
             let workload = lease.workload.clone();
+            tracing::debug!("the run starts");
             if let Some(end) = self.run(lease, &stop).await {
                 self.end(run, end, &stop, &workload).await;
             } else {

@@ -1,16 +1,20 @@
 //! Health, readiness, smoke, traces.
 
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use windrow_api_types::CheckState;
-use windrow_app::Authority;
+use windrow_app::{Authority, KeptLines};
 use windrow_core::{Clock, JobId, OwnerId, Priority, Role};
 use windrow_store::depth::depths;
 use windrow_store::hot::{self, NewJob};
 use windrow_store::jobs::{self, JobFilter};
 use windrow_store::migrate::{self, PLATFORM};
-use windrow_test_support::{TestApp, on_both};
+use windrow_test_support::app::TestAppOptions;
+use windrow_test_support::{TestApp, TestDb, on_both};
 
 on_both! {
     async fn the_queue_smoke_test_leaves_nothing_behind_not_even_of_one_that_was_killed(db) {
@@ -71,6 +75,34 @@ on_both! {
         assert_eq!(test.app.trace(&admin, "request-of-ada").await.unwrap().jobs.len(), 1);
         test.finish().await;
     }
+}
+
+/// What a log would hold of two owners who chose the same request id.
+struct Lines(Vec<Value>);
+
+impl KeptLines for Lines {
+    fn about(&self, request_id: &str, jobs: &HashSet<String>, most: usize) -> io::Result<Vec<Value>> {
+        assert_eq!((request_id, jobs.len(), most), ("theirs", 0, 1000));
+        Ok(self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn log_lines_are_shown_to_admins_and_to_whom_they_are_about() {
+    let lines = [json!({"owner": 1, "n": 1}), json!({"owner": 2, "n": 2}), json!({"job_id": "x", "n": 3})];
+    let log: Arc<dyn KeptLines> = Arc::new(Lines(lines.to_vec()));
+    let options = TestAppOptions { log: Some(log), ..TestAppOptions::default() };
+    let test = TestApp::start_with(TestDb::sqlite().await, options).await;
+    let (ada, bob) = (test.actor("ada").await, test.actor("bob").await);
+    let admin = test.actor_with("root", Role::Admin).await;
+    assert_eq!((ada.owner(), bob.owner()), (OwnerId(1), OwnerId(2)));
+    for (actor, seen) in [(&ada, vec![1]), (&bob, vec![2]), (&admin, vec![1, 2, 3])] {
+        let log = test.app.trace(actor, "theirs").await.unwrap().log.unwrap();
+        assert_eq!(log.iter().map(|line| line["n"].as_i64().unwrap()).collect::<Vec<_>>(), seen);
+    }
+    let eve = test.actor("eve").await;
+    assert_eq!(test.app.trace(&eve, "theirs").await.unwrap_err().status(), 404);
+    test.finish().await;
 }
 
 fn a_job(test: &TestApp) -> NewJob {

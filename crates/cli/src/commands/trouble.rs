@@ -51,7 +51,35 @@ pub(crate) async fn trace(request_id: &str, host: &dyn Host) -> Result<ExitCode,
                 line.at, line.actor, line.action, line.target, line.reason
             )?;
         }
+        log(out, &trace)?;
         Ok(())
     })?;
     Ok(ExitCode::Ok)
+}
+
+/// What stands at the beginning of a line, or for all of them.
+const KNOWN: &[&str] = &["ts", "level", "service", "target", "message", "request_id", "trace_id"];
+
+fn log(out: &mut dyn std::io::Write, trace: &Trace) -> std::io::Result<()> {
+    let Some(lines) = &trace.log else {
+        return writeln!(
+            out,
+            "log: not kept by this installation; look for request_id {} in what collects the standard error of its processes",
+            trace.request_id
+        );
+    };
+    if lines.is_empty() {
+        return writeln!(out, "log: no line of it is kept, or none any more (WINDROW_LOG_KEEP)");
+    }
+    for line in lines {
+        let text = |name| line[name].as_str().unwrap_or_default();
+        write!(out, "log   {}  {:5} {}", text("ts"), text("level"), text("message"))?;
+        for (name, value) in line.as_object().into_iter().flatten() {
+            if !KNOWN.contains(&name.as_str()) {
+                write!(out, "  {name}={value}")?;
+            }
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }

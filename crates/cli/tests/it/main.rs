@@ -14,6 +14,7 @@ mod provider;
 mod random_requests;
 mod small_model;
 mod smoke;
+mod traces;
 mod twenty_kills;
 mod usage;
 mod webhooks;

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use windrow_config::{AppEnv, AuthMode, Config, DatabaseTarget, Input, LogFormat, Secret, check};
@@ -234,7 +234,7 @@ fn models_and_workloads_have_sections_under_names_of_their_own() {
     assert_eq!(config.models.limits["openai:gpt-4.1"].requests_per_minute, Some(60));
     assert_eq!(config.models.prices["mine:smol"].input_usd_per_million, "0.3".parse().unwrap());
     let workload = config.workload("translate");
-    assert_eq!(workload.spec_schema, Some(PathBuf::from("translate.schema.json")));
+    assert_eq!(workload.spec_schema, Some("translate.schema.json".to_owned()));
     assert_eq!(
         (workload.run_deadline, workload.settings["tone"].as_str()),
         (Some(Duration::from_secs(3600)), "formal")

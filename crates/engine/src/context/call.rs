@@ -61,13 +61,14 @@ impl JobContext {
             return Ok(answer);
         }
         let span = tracing::debug_span!(
+            parent: &self.inner.span,
             "model call",
             model = question.request.model,
             key = question.key,
             step = question.step
         );
         question.request.traceparent = spans::position(&span, self.inner.lease.traceparent);
-        self.ask_until_answered(&Arc::new(question)).instrument(span).await
+        self.ask_until_answered(&Arc::new(question)).instrument(self.within(span)).await
     }
 
     /// Tries again what may be tried again.

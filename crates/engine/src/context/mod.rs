@@ -14,7 +14,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use windrow_api_types::worker::{Checkpoint, Child, Lease, NewChild, Part, Progress};
 use windrow_core::{JobError, JobId, RetryPolicy, SharedClock, Timestamp};
 use windrow_models::Models;
@@ -60,6 +60,8 @@ pub struct JobContext {
 struct Inner {
     services: RunServices,
     lease: Lease,
+    /// The run's, for what handlers do in tasks of their own.
+    span: Span,
     stop: StopSignal,
     scratch: PathBuf,
     scratch_used: AtomicBool,
@@ -78,12 +80,14 @@ struct Reports {
 }
 
 impl JobContext {
-    /// `scratch` is where the run's own directory will be made on first use; whoever ends the run removes it.
+    /// Made within the run's span. `scratch` is where the run's own directory will be made on first use; whoever ends the run
+    /// removes it.
     pub fn new(services: RunServices, lease: Lease, stop: StopSignal, scratch: PathBuf) -> Self {
         let meter = Arc::new(Meter::new(Arc::clone(&services.engine), &lease));
         let context = Inner {
             services,
             lease,
+            span: Span::current(),
             stop,
             scratch,
             scratch_used: AtomicBool::new(false),
@@ -155,8 +159,13 @@ impl JobContext {
         let state = serde_json::to_value(state).map_err(|error| {
             JobError::permanent("bad_checkpoint", format!("the state is no JSON: {error}"))
         })?;
-        let span = tracing::debug_span!("checkpoint");
+        let span = self.within(tracing::debug_span!(parent: &self.inner.span, "checkpoint"));
         self.write_checkpoint(state, parts, covered).instrument(span).await
+    }
+
+    /// The span, or the run's where it is not recorded: log lines name the run either way.
+    fn within(&self, span: Span) -> Span {
+        if span.is_disabled() { self.inner.span.clone() } else { span }
     }
 
     async fn write_checkpoint(

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use url::Url;
 use windrow_api_types::{ChangeUser, Job, SubmitJob};
-use windrow_app::{Actor, App, AppParts, AppSettings, Authority, Reach, StoredKeys, Webhooks};
+use windrow_app::{Actor, App, AppParts, AppSettings, Authority, KeptLines, Reach, StoredKeys, Webhooks};
 use windrow_auth::{Authenticator, LocalIssuer, TokenMode};
 use windrow_blob::{BlobSettings, BlobStore, InstallationSalt, LocalSettings, SigningKey};
 use windrow_core::{Clock, JobError, JobId, Role, SharedClock, TestClock};
@@ -51,6 +51,8 @@ pub struct TestAppOptions {
     pub models: Option<Arc<Models>>,
     /// Who a request without a token is.
     pub default_owner: Option<String>,
+    /// What is kept of a log.
+    pub log: Option<Arc<dyn KeptLines>>,
 }
 
 impl TestApp {
@@ -109,6 +111,7 @@ impl TestApp {
             }),
             workloads: WorkloadRegistry::new(workloads),
             webhooks: Webhooks::new(b"test", Reach::Anywhere),
+            log: options.log,
             clock: shared,
             settings: options.settings.unwrap_or_default(),
         };

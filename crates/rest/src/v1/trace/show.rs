@@ -5,7 +5,7 @@ use crate::{ApiResult, ApiState, Caller, Path};
 
 /// Show what a request set going
 ///
-/// Its jobs, their runs, its audit lines.
+/// Its jobs, their runs, its audit lines, and its log lines where the installation keeps them.
 #[utoipa::path(
     get,
     path = "/v1/trace/{request_id}",

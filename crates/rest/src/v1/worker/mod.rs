@@ -15,11 +15,13 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::middleware;
 use axum::routing::{get, post};
 use windrow_app::Actor;
 use windrow_engine::remote::codes;
 use windrow_engine::{EngineError, LocalEngine, RunRef};
 
+use crate::layers::join_trace;
 use crate::{ApiError, ApiRouter, ApiState, Caller, Path, routes};
 
 /// The largest JSON body of a run: a checkpoint's state, an answer for the journal, a result.
@@ -78,7 +80,8 @@ pub fn child_routes(door: ChildDoor) -> Router {
     let objects = Router::new()
         .route("/leases/{lease_id}/objects", get(objects::get).put(objects::put))
         .layer(DefaultBodyLimit::disable());
-    Router::new().nest("/local/worker", bodies.merge(objects)).with_state(door)
+    let routes = Router::new().nest("/local/worker", bodies.merge(objects)).with_state(door);
+    routes.layer(middleware::from_fn(join_trace))
 }
 
 /// Somebody who may work, and the engine that serves them.
