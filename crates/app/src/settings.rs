@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use windrow_config::Config;
-use windrow_core::PicoUsd;
+use windrow_core::{PicoUsd, Priority};
 
 /// Limits and lifetimes.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,8 @@ pub struct AppSettings {
     pub approval_above: Option<PicoUsd>,
     /// By workload, where the configuration says something.
     pub approval_above_by_workload: BTreeMap<String, PicoUsd>,
+    /// Of jobs whose submit names none, by workload, where the configuration says something.
+    pub priority_by_workload: BTreeMap<String, Priority>,
     /// How long objects of dead uploads are kept.
     pub dead_uploads: Duration,
     /// How long ledger rows are kept.
@@ -48,6 +50,7 @@ impl Default for AppSettings {
             default_budget: None,
             approval_above: None,
             approval_above_by_workload: BTreeMap::new(),
+            priority_by_workload: BTreeMap::new(),
             dead_uploads: Duration::from_secs(24 * 3600),
             ledger: Duration::from_secs(90 * 24 * 3600),
         }
@@ -62,6 +65,9 @@ impl AppSettings {
         let approval = |(name, section): (&String, &windrow_config::WorkloadSection)| {
             section.approval_above_usd.map(|above| (name.clone(), above))
         };
+        let priority = |(name, section): (&String, &windrow_config::WorkloadSection)| {
+            section.priority.map(|priority| (name.clone(), priority))
+        };
         Self {
             upload_link: config.storage.upload_link_ttl,
             download_link: config.storage.download_link_ttl,
@@ -71,6 +77,7 @@ impl AppSettings {
             default_budget: config.models.default_budget_usd,
             approval_above: config.limits.approval_above_usd,
             approval_above_by_workload: config.workloads.iter().filter_map(approval).collect(),
+            priority_by_workload: config.workloads.iter().filter_map(priority).collect(),
             dead_uploads: config.retention.dead_uploads,
             ledger: config.retention.ledger,
             ..Self::default()

@@ -127,7 +127,7 @@ impl Platform {
         let secret = secret_key(&config, &dir)?;
         let blob = open_storage(&config, &secret, public_url, salt, Arc::clone(&clock))?;
         let models = Arc::new(models::registry(&config, Arc::clone(&clock))?);
-        let registry = workloads::registry(&plugins);
+        let registry = workloads::registered(&plugins, &config)?;
         let issuer = (config.auth.mode == AuthMode::Local).then(|| local_issuer(&dir)).transpose()?;
         let authenticator = authenticator(&config, issuer.as_ref(), &db, &clock)?;
         let parts = AppParts {

@@ -130,6 +130,7 @@ fn limit_overrides(platform: &Platform) -> HashMap<String, LimitOverride> {
             stall: section
                 .and_then(|section| section.stall_limit)
                 .or_else(|| unusual(config.worker.stall_limit, usual.stall)),
+            max_attempts: section.and_then(|section| section.max_attempts),
         }
     };
     platform.registry.names().map(|name| (name.to_owned(), of(name))).collect()

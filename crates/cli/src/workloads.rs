@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use windrow_engine::{Workload, WorkloadRegistry};
+use anyhow::Context as _;
+use serde_json::Value;
+use windrow_config::{Config, WorkloadSection};
+use windrow_engine::{RemoteWorkload, Workload, WorkloadRegistry};
 use windrow_plugin::Plugin;
 use windrow_store::MigrationSet;
 
@@ -20,7 +23,55 @@ pub(crate) fn migrations(plugins: &[Plugin]) -> Vec<MigrationSet> {
     sets
 }
 
+/// The workloads that this program has code for.
 pub(crate) fn registry(plugins: &[Plugin]) -> WorkloadRegistry {
     let workloads = plugins.iter().map(|plugin| Arc::clone(&plugin.workload) as Arc<dyn Workload>);
     WorkloadRegistry::new(workloads)
+}
+
+/// Windrow's own workloads, of which a build may lack some: their settings are no mistake.
+const OWN: &[&str] = &["generate", "evidence", "resume", "style"];
+
+/// The same, and those that the configuration registers for workers of the worker protocol.
+///
+/// # Errors
+/// A section `[workloads.NAME]` is for no workload that there is, or its schema can't be read.
+pub(crate) fn registered(plugins: &[Plugin], config: &Config) -> anyhow::Result<WorkloadRegistry> {
+    let ours = registry(plugins);
+    let mut workloads: Vec<Arc<dyn Workload>> =
+        ours.names().filter_map(|name| ours.get(name).cloned()).collect();
+    for (name, section) in &config.workloads {
+        let built_in = OWN.contains(&name.as_str()) || ours.get(name).is_some();
+        match &section.spec_schema {
+            None if built_in => {}
+            None => anyhow::bail!(
+                "[workloads.{name}]: there is no workload of this name (there are {}); with a spec_schema it becomes one, for workers of the worker protocol",
+                ours.names().collect::<Vec<_>>().join(", ")
+            ),
+            Some(_) if built_in => {
+                anyhow::bail!(
+                    "[workloads.{name}]: it is Windrow's own, with a schema of its own; remove spec_schema or choose another name"
+                )
+            }
+            Some(schema) => {
+                let remote = remote(name, section, schema).with_context(|| format!("[workloads.{name}]"))?;
+                workloads.push(Arc::new(remote));
+            }
+        }
+    }
+    Ok(WorkloadRegistry::new(workloads))
+}
+
+/// `schema` is JSON text, or the path of a file with some.
+fn remote(name: &str, section: &WorkloadSection, schema: &str) -> anyhow::Result<RemoteWorkload> {
+    let schema: Value = if schema.trim_start().starts_with('{') {
+        serde_json::from_str(schema).context("spec_schema is no JSON")?
+    } else {
+        let text = std::fs::read_to_string(schema)
+            .with_context(|| format!("spec_schema: the file {schema} can't be read"))?;
+        serde_json::from_str(&text).with_context(|| format!("spec_schema: the file {schema} is no JSON"))?
+    };
+    anyhow::ensure!(schema.is_object(), "spec_schema: a JSON Schema is an object here");
+    let limits = RemoteWorkload::limits_with(section.run_deadline, section.stall_limit, section.upload_max);
+    Ok(RemoteWorkload::new(name, schema, limits)?)
 }

@@ -14,6 +14,7 @@ pub mod local;
 pub mod lost;
 mod meter;
 pub mod remote;
+pub mod remote_workload;
 pub mod spans;
 pub mod stop;
 #[cfg(any(test, feature = "testing"))]
@@ -28,6 +29,7 @@ pub use engine::{
 pub use local::{DropTags, LimitOverride, LocalEngine, LocalParts, LocalSettings};
 pub use lost::{LostRuns, end_lost};
 pub use remote::RemoteEngine;
+pub use remote_workload::{RemoteWorkload, WorkloadNameError};
 pub use stop::{Stop, StopSignal};
 pub use windrow_api_types::worker::{
     ArtifactVersion, BeatReply, Bill, Checkpoint, Child, ClaimRequest, EndReply, FreeCall, JournalEntry,

@@ -115,6 +115,11 @@ pub trait Workload: Send + Sync {
         Limits::default()
     }
 
+    /// Whether this program has no code for it, so that only workers of the worker protocol may have its runs.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// The budget that a spec names itself, where the workload's specs can. It counts when the submit names none.
     fn spec_budget(&self, _spec: &Value) -> Option<PicoUsd> {
         None

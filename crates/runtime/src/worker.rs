@@ -54,7 +54,8 @@ impl Worker {
         mut settings: WorkerSettings,
     ) -> std::io::Result<WorkerHandle> {
         if settings.workloads.is_empty() {
-            settings.workloads = registry.names().map(str::to_owned).collect();
+            let ours = |name: &&str| registry.get(name).is_some_and(|workload| !workload.is_remote());
+            settings.workloads = registry.names().filter(ours).map(str::to_owned).collect();
         }
         let scratch = Scratch::make(&settings.scratch)?;
         sweep_scratch(&settings.scratch)?;

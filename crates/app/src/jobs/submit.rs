@@ -105,6 +105,8 @@ impl App {
         let prepared = workload.prepare(conn, &context, request.spec.clone()).await.map_err(refused)?;
         let settings = &self.parts.settings;
         let needs_approval = settings.needs_approval(&request.workload, budget, prepared.estimate);
+        let usual = settings.priority_by_workload.get(&request.workload).copied();
+        let request = SubmitJob { priority: request.priority.or(usual), ..request };
         let new = new_job(actor, request, &prepared, id, budget, idempotency, now);
         Ok(Prepared { new: NewJob { needs_approval, ..new } })
     }

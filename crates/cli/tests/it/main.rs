@@ -12,6 +12,7 @@ mod kills;
 mod owners;
 mod provider;
 mod random_requests;
+mod remote_worker;
 mod small_model;
 mod smoke;
 mod traces;

@@ -83,8 +83,13 @@ impl LocalEngine {
         let _alone = self.inner.runs.claiming().await;
         self.let_in(request)?;
         let registry = &self.inner.parts.registry;
+        let leased = self.inner.settings.leased;
         let known = |name: &&str| {
-            request.workloads.is_empty() || request.workloads.iter().any(|wanted| wanted == name)
+            let is_wanted =
+                request.workloads.is_empty() || request.workloads.iter().any(|wanted| wanted == name);
+            // a process of ours has no code for it
+            let is_foreign = registry.get(name).is_some_and(|workload| workload.is_remote());
+            is_wanted && (leased || !is_foreign)
         };
         let worker = request.worker.clone();
         let request = hot::ClaimRequest {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::RngExt as _;
 use tracing::Instrument as _;
 use windrow_api_types::worker::{EndReply, NewArtifact, Output, RunEnd, RunRef, SCHEMA_VERSION};
-use windrow_core::{ArtifactId, ErrorClass, JobError, JobStatus, RunOutcome};
+use windrow_core::{ArtifactId, ErrorClass, JobError, JobStatus, RetryPolicy, RunOutcome};
 use windrow_store::artifacts::{self, Resource};
 use windrow_store::hot::{self, End, EndRun, Ended, EndedRun};
 use windrow_store::{Tx, held};
@@ -195,7 +195,9 @@ impl LocalEngine {
 
     /// The retry policy's word on a failed run.
     fn failure(&self, error: JobError, served: &Served) -> End {
-        let policy = &self.inner.settings.retry;
+        let (usual, limits) = (&self.inner.settings.retry, &self.inner.settings.limits);
+        let set = limits.get(&served.workload).and_then(|limits| limits.max_attempts);
+        let policy = RetryPolicy { max_attempts: set.unwrap_or(usual.max_attempts), ..*usual };
         match error.class {
             ErrorClass::Cancelled => End::Cancel,
             ErrorClass::Budget => End::BudgetExceeded { output: None, error },

@@ -55,11 +55,13 @@ pub struct LocalSettings {
     pub seed: u64,
 }
 
-/// Time limits of a workload's runs that its operator has set.
+/// Limits of a workload's runs that its operator has set.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LimitOverride {
     pub deadline: Option<Duration>,
     pub stall: Option<Duration>,
+    /// How often a job is tried.
+    pub max_attempts: Option<u32>,
 }
 
 impl Default for LocalSettings {

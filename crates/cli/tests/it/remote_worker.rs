@@ -1,0 +1,95 @@
+//! A workload that the configuration registers, done by a program in another language: the one of
+//! `docs/your-own-workload.md`.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use crate::harness::{Windrow, example};
+
+/// Killed when the test ends.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(example("remote-worker").join(name)).unwrap()
+}
+
+#[test]
+fn a_python_program_does_the_runs_of_a_registered_workload() {
+    let windrow = Windrow::new();
+    for name in ["windrow.toml", "shout.schema.json"] {
+        windrow.file(name, file(name));
+    }
+    // the server's own worker leaves these jobs alone
+    let server = windrow.up();
+    let api = server.api(&windrow.token("alice", "contributor"));
+    let admin = server.api(&windrow.token("root", "admin"));
+    let key = admin.post("/v1/keys", &json!({ "name": "w", "scopes": ["worker:shout"] })).expect(201).json();
+
+    let spec = json!({ "loud": true });
+    let refused = api.post("/v1/jobs", &json!({ "workload": "shout", "spec": spec })).expect(422).json();
+    assert!(refused["errors"][0]["pointer"].as_str().unwrap().starts_with("/spec"), "{refused}");
+    let spec = json!({ "text": "not so\nloud" });
+    let job = api.post("/v1/jobs", &json!({ "workload": "shout", "spec": spec })).expect(202).json();
+    let job = job["id"].as_str().unwrap().to_owned();
+
+    let program = Command::new("python3")
+        .arg(example("remote-worker/worker.py"))
+        .env("WINDROW_SERVER", &server.url)
+        .env("WINDROW_TOKEN", key["secret"].as_str().unwrap())
+        .env("no_proxy", "*")
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _program = Program(program);
+    let ended = api.finished(&job);
+    assert_eq!(
+        (&ended["status"], &ended["result"]),
+        (&json!("completed"), &json!({ "characters": 11 })),
+        "{ended}"
+    );
+    let artifacts = api.get(&format!("/v1/jobs/{job}/artifacts")).expect(200).json();
+    let text = api.get(artifacts[0]["latest"]["download"].as_str().unwrap()).expect(200).body;
+    assert_eq!(String::from_utf8(text).unwrap(), "NOT SO\nLOUD");
+    let runs = api.get(&format!("/v1/jobs/{job}/runs")).expect(200).json();
+    assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
+}
+
+#[test]
+fn the_documentation_shows_the_program_that_was_tested() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/your-own-workload.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    for (language, name) in [("python", "worker.py"), ("toml", "windrow.toml"), ("json", "shout.schema.json")]
+    {
+        let shown = format!("```{language}\n{}```", file(name));
+        assert!(
+            docs.contains(&shown),
+            "docs/your-own-workload.md differs from examples/remote-worker/{name}"
+        );
+    }
+}
+
+#[test]
+fn a_section_for_no_workload_is_a_mistake() {
+    for (section, problem) in [
+        ("[workloads.shuot]\nmax_running = 2", "there is no workload of this name"),
+        ("[workloads.generate]\nspec_schema = '{}'", "it is Windrow's own"),
+        ("[workloads.shout]\nspec_schema = 'no-such.json'", "no-such.json can't be read"),
+        ("[workloads.shout]\nspec_schema = '{\"type\": 7}'", "no JSON Schema"),
+        ("[workloads.'Shout it']\nspec_schema = '{}'", "can't be the name of a workload"),
+    ] {
+        let windrow = Windrow::new();
+        windrow.file("windrow.toml", section);
+        let ran = windrow.run(&["up", "--data-dir", "data", "--port", "0"]);
+        assert_eq!(ran.code, 1, "{section}: {}", ran.stdout);
+        assert!(ran.stderr.contains(problem), "{section}: {}", ran.stderr);
+    }
+}
