@@ -194,7 +194,7 @@ on_both! {
     async fn a_job_waits_for_no_estimate_that_takes_long(db) {
         let stub = Stub::echo();
         let it = Installation::start(db, Some(stub.models(SystemClock::shared()))).await;
-        let slow = "{% for i in range(900) %}{% for j in range(200) %}{% set a = j * 2 %}{% endfor %}{% endfor %}{{ title }}";
+        let slow = "{% for i in range(600) %}{% for j in range(200) %}{% set a = j * 2 %}{% endfor %}{% endfor %}{{ title }}";
         let text = "template:\n  name: slow\n  schema_requirements: [title]\n  steps:\n";
         let step = |id: &str| format!("    - {{id: {id}, model: \"stub:m\", max_tokens: 20, prompt: '{slow}'}}\n");
         let steps: String = ["a", "b", "c", "d", "e", "f", "g", "h"].map(step).concat();
