@@ -45,13 +45,22 @@ impl Conn {
 
     /// What a statement is sent on. Fails only when a test's fault hook strikes.
     pub fn arm(&mut self, statement: &SqlStr) -> Result<Arm<'_>, StoreError> {
-        self.strike(FaultPoint::Statement(statement.as_str()))?;
-        Ok(match &mut self.link {
+        self.announce(statement.as_str())?;
+        Ok(self.link())
+    }
+
+    /// Tells a test's fault hook of a statement that is about to be sent; fails only when it strikes.
+    pub(crate) fn announce(&self, statement: &str) -> Result<(), StoreError> {
+        self.strike(FaultPoint::Statement(statement))
+    }
+
+    pub(crate) fn link(&mut self) -> Arm<'_> {
+        match &mut self.link {
             Link::Sqlite(conn) => Arm::Sqlite(conn),
             Link::SqliteTx(tx) => Arm::Sqlite(tx),
             Link::Postgres(conn) => Arm::Postgres(conn),
             Link::PostgresTx(tx) => Arm::Postgres(tx),
-        })
+        }
     }
 
     /// Runs one or more statements without parameters and without preparing them: migrations, PRAGMAs, savepoints.

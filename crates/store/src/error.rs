@@ -120,7 +120,9 @@ impl StoreError {
         match error {
             sqlx::Error::Database(error) => {
                 if let Some(error) = error.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
-                    from_sqlite(statement, error)
+                    use sqlx::error::DatabaseError;
+                    let code = DatabaseError::code(error).and_then(|code| code.parse().ok()).unwrap_or(1);
+                    from_sqlite(statement, code, error.message())
                 } else if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
                     from_postgres(statement, error)
                 } else {
@@ -143,19 +145,29 @@ impl StoreError {
             error => Self::Statement { statement: shorten(statement), message: error.to_string() },
         }
     }
+
+    /// The same for statements that don't go through the driver.
+    pub(crate) fn from_rusqlite(statement: &str, error: &rusqlite::Error) -> Self {
+        match error {
+            rusqlite::Error::SqliteFailure(failure, message) => {
+                let said = message.clone().unwrap_or_else(|| failure.to_string());
+                from_sqlite(statement, failure.extended_code, &said)
+            }
+            error => Self::Statement { statement: shorten(statement), message: error.to_string() },
+        }
+    }
 }
 
 /// Result codes: <https://www.sqlite.org/rescode.html>; the low byte is the primary code.
-fn from_sqlite(statement: &str, error: &sqlx::sqlite::SqliteError) -> StoreError {
-    use sqlx::error::{DatabaseError, ErrorKind};
-    let code: i32 = DatabaseError::code(error).and_then(|code| code.parse().ok()).unwrap_or(1);
-    let message = error.message().to_owned();
-    match (code & 0xff, error.kind()) {
+fn from_sqlite(statement: &str, code: i32, message: &str) -> StoreError {
+    let message = message.to_owned();
+    match (code & 0xff, code) {
         (5 | 6, _) => StoreError::Busy(message),
         (9, _) => StoreError::TimeLimit(message),
         (10 | 13, _) => StoreError::Disk(message),
         (14, _) => StoreError::Unreachable(message),
-        (19, ErrorKind::UniqueViolation) => {
+        // PRIMARYKEY, UNIQUE, ROWID
+        (_, 1555 | 2067 | 2579) => {
             let constraint =
                 message.strip_prefix("UNIQUE constraint failed: ").unwrap_or(&message).to_owned();
             StoreError::Conflict { constraint }

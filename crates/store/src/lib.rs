@@ -13,6 +13,7 @@ pub mod db;
 pub mod dead_letters;
 pub mod depth;
 pub mod dialect;
+mod direct;
 pub mod error;
 pub mod fault;
 pub mod held;

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use rusqlite::params;
 use uuid::Uuid;
 use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, PicoUsd, Priority, Timestamp};
 
+use crate::direct::{Statement, Text};
 use crate::{Arm, Col, Dialect, Notes, Sql, StoreError, Tx, execute, fetch_all, json_rows};
 
 /// A job that a user submits. Children are made by [`super::add_children`].
@@ -217,53 +219,64 @@ impl NewJob {
     }
 }
 
+const JOB_SQLITE: Text = "
+INSERT INTO jobs (id, owner_id, workload, spec, spec_version, priority, run_at, budget_id, idempotency_key,
+                  request_hash, request_id, traceparent, webhook_url, needs_approval, estimate, created_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+ON CONFLICT DO NOTHING";
+
+const READY_SQLITE: Text = "
+INSERT INTO ready (run_at, job_seq, priority, workload, owner_id, run, attempts, lost)
+VALUES (?1, ?2, ?3, ?4, ?5, 1, 0, 0)";
+
+const LATER_SQLITE: Text = "
+INSERT INTO scheduled (run_at, job_seq, priority, workload, owner_id, run, attempts, lost)
+VALUES (?1, ?2, ?3, ?4, ?5, 1, 0, 0)";
+
 async fn insert_sqlite(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<Vec<Created>, StoreError> {
-    static JOBS: Sql = Sql::new(|dialect| {
-        let columns = [
-            ("id", Col::Uuid),
-            ("owner_id", Col::Int),
-            ("workload", Col::Text),
-            ("spec", Col::Text),
-            ("spec_version", Col::Int),
-            ("priority", Col::Int),
-            ("run_at", Col::Int),
-            ("budget_id", Col::Uuid),
-            ("idempotency_key", Col::Text),
-            ("request_hash", Col::Bytes),
-            ("request_id", Col::Text),
-            ("traceparent", Col::Text),
-            ("webhook_url", Col::Text),
-            ("needs_approval", Col::Bool),
-            ("estimate", Col::Int),
-        ];
-        let names = columns.map(|(name, _)| name).join(", ");
-        let rows = dialect.rows("$1", "i", &columns);
-        // WHERE TRUE: without it the parser takes ON for a join's
-        format!(
-            "INSERT INTO jobs ({names}, created_at) SELECT {names}, $2 FROM {rows} WHERE TRUE ORDER BY ord
-             ON CONFLICT DO NOTHING RETURNING seq, id"
-        )
-    });
-    let rows: Vec<_> = batch.iter().map(|job| sqlite_row(job, now)).collect();
-    let created = fetch_all!(tx, Created, JOBS.of(Dialect::Sqlite), json_rows(&rows), now)?;
-    if created.is_empty() {
-        return Ok(created);
-    }
-    // one writer: the new rows are those from the smallest new number on
-    let first = created.iter().map(|row| row.seq).min().unwrap_or(JobSeq(0));
-    if batch.iter().any(|job| !job.needs_approval && job.run_at <= now) {
-        let sql = "INSERT INTO ready (priority, workload, owner_id, run_at, job_seq, run, attempts, lost)
-             SELECT priority, workload, owner_id, run_at, seq, 1, 0, 0 FROM jobs
-             WHERE seq >= $1 AND NOT needs_approval AND run_at <= $2";
-        execute!(tx, sql, first, now)?;
-    }
-    if batch.iter().any(|job| !job.needs_approval && job.run_at > now) {
-        let sql = "INSERT INTO scheduled (run_at, job_seq, priority, workload, owner_id, run, attempts, lost)
-             SELECT run_at, seq, priority, workload, owner_id, 1, 0, 0 FROM jobs
-             WHERE seq >= $1 AND NOT needs_approval AND run_at > $2";
-        execute!(tx, sql, first, now)?;
-    }
-    Ok(created)
+    tx.direct(&[JOB_SQLITE, READY_SQLITE, LATER_SQLITE], |direct| {
+        let mut insert = direct.prepare(JOB_SQLITE)?;
+        let mut ready = direct.prepare(READY_SQLITE)?;
+        let mut later = direct.prepare(LATER_SQLITE)?;
+        let mut created = Vec::with_capacity(batch.len());
+        for job in batch {
+            if insert_job(&mut insert, job, now)? == 0 {
+                continue;
+            }
+            let seq = direct.last_key();
+            created.push(Created { seq: JobSeq(seq), id: job.id });
+            if !job.needs_approval {
+                let line = if job.run_at <= now { &mut ready } else { &mut later };
+                let (rank, run_at) = (job.priority.rank(), job.first_run_at(now));
+                line.run(params![run_at, seq, rank, job.workload, job.owner.0])?;
+            }
+        }
+        Ok(created)
+    })
+    .await
+}
+
+/// Gives 0 when the id or the key is there already.
+fn insert_job(insert: &mut Statement<'_>, job: &NewJob, now: Timestamp) -> Result<usize, StoreError> {
+    let (key, hash) = job.idempotency.as_ref().map(|(key, hash)| (key, &hash[..])).unzip();
+    insert.run(params![
+        job.id.0,
+        job.owner.0,
+        job.workload,
+        job.spec,
+        job.spec_version,
+        job.priority.rank(),
+        job.first_run_at(now),
+        job.budget.map(|_| job.id.0),
+        key,
+        hash,
+        job.request_id,
+        job.traceparent,
+        job.webhook_url,
+        job.needs_approval,
+        job.estimate.map(PicoUsd::as_pico),
+        now.as_micros(),
+    ])
 }
 
 async fn insert_budgets(
@@ -291,24 +304,4 @@ async fn insert_budgets(
         execute!(tx, BUDGETS.of(tx.dialect()), json_rows(&rows), now)?;
     }
     Ok(())
-}
-
-fn sqlite_row(job: &NewJob, now: Timestamp) -> impl serde::Serialize + '_ {
-    (
-        job.id.0,
-        job.owner.0,
-        &job.workload,
-        &job.spec,
-        job.spec_version,
-        job.priority.rank(),
-        job.first_run_at(now),
-        job.budget.map(|_| job.id.0),
-        job.idempotency.as_ref().map(|(key, _)| key),
-        job.idempotency.as_ref().map(|(_, hash)| hex::encode(hash)),
-        &job.request_id,
-        &job.traceparent,
-        &job.webhook_url,
-        job.needs_approval,
-        job.estimate.map(PicoUsd::as_pico),
-    )
 }

@@ -9,6 +9,7 @@ mod caps;
 mod cursor;
 mod pairs;
 mod pick;
+mod sqlite;
 
 pub use caps::Caps;
 pub use cursor::Cursor;

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use windrow_core::{BudgetId, JobId, JobSeq, RunNo, RunOutcome, Timestamp};
 
+use super::sqlite::close_sqlite;
 use super::{RunRef, Verdict};
 use crate::fault::Guard;
-use crate::{Col, Dialect, Sql, StoreError, Tx, execute, fetch_all, json_rows};
+use crate::{Col, Dialect, Sql, StoreError, Tx, fetch_all, json_rows};
 
 /// A run whose end was written, with what its job's row says.
 #[derive(Clone, Debug)]
@@ -22,14 +23,14 @@ pub(in crate::hot) struct Closed {
 }
 
 crate::row! {
-    struct ClosedRow {
-        job_seq: JobSeq,
-        run: RunNo,
-        id: JobId,
-        parent_seq: Option<JobSeq>,
-        budget_id: Option<BudgetId>,
-        webhook_url: Option<String>,
-        is_parent: bool,
+    pub(super) struct ClosedRow {
+        pub(super) job_seq: JobSeq,
+        pub(super) run: RunNo,
+        pub(super) id: JobId,
+        pub(super) parent_seq: Option<JobSeq>,
+        pub(super) budget_id: Option<BudgetId>,
+        pub(super) webhook_url: Option<String>,
+        pub(super) is_parent: bool,
     }
 }
 
@@ -105,16 +106,14 @@ pub(super) async fn close_runs(
         return Ok(Vec::new());
     }
     let outcomes: HashMap<RunRef, RunOutcome> = verdicts.iter().map(|v| (v.at, v.outcome)).collect();
-    let rows = json_rows(&verdicts.iter().map(input).collect::<Vec<_>>());
     let fenced = !tx.lacks(Guard::Fence);
     let closed = match tx.dialect() {
         Dialect::Postgres => {
+            let rows = json_rows(&verdicts.iter().map(input).collect::<Vec<_>>());
             let sql = if fenced { FENCED.of(Dialect::Postgres) } else { OPEN.of(Dialect::Postgres) };
             fetch_all!(tx, ClosedRow, sql, rows, now)?
         }
-        Dialect::Sqlite => {
-            close_sqlite(tx, rows, fenced, verdicts.iter().any(|v| v.output.is_some()), now).await?
-        }
+        Dialect::Sqlite => close_sqlite(tx, verdicts, fenced, now).await?,
     };
     let closed = closed.into_iter().filter_map(|row| {
         let at = RunRef { job: row.job_seq, run: row.run };
@@ -164,58 +163,4 @@ fn input<'a>(verdict: &'a Verdict<'_>) -> Input<'a> {
         verdict.output.map(|output| output.schema_version),
         verdict.output.map(|output| output.json.as_str()),
     )
-}
-
-async fn close_sqlite(
-    tx: &mut Tx,
-    rows: String,
-    fenced: bool,
-    outputs: bool,
-    now: Timestamp,
-) -> Result<Vec<ClosedRow>, StoreError> {
-    static TEXTS: [Sql; 2] = [Sql::new(|d| runs_sqlite(d, false)), Sql::new(|d| runs_sqlite(d, true))];
-    fn runs_sqlite(dialect: Dialect, fenced: bool) -> String {
-        let (rows, fence) = (dialect.rows("$1", "i", COLUMNS), fence(fenced).replace("r.", "g."));
-        format!(
-            "{INSERT_RUNS}
-             SELECT g.job_seq, g.run, g.owner_id, i.outcome, g.worker_id, g.started_at, $2, {RUN_VALUES}
-             FROM {rows} CROSS JOIN running g ON {fence}"
-        )
-    }
-    static HEADS: [Sql; 2] = [Sql::new(|d| heads_sqlite(d, false)), Sql::new(|d| heads_sqlite(d, true))];
-    fn heads_sqlite(dialect: Dialect, fenced: bool) -> String {
-        let rows = dialect.rows("$1", "i", &COLUMNS[..2]);
-        format!(
-            "SELECT i.job_seq, i.run, {HEAD}
-             FROM {rows} CROSS JOIN running r ON {} CROSS JOIN jobs j ON j.seq = i.job_seq",
-            fence(fenced)
-        )
-    }
-    static RESULTS: Sql = Sql::new(|dialect| {
-        format!(
-            "INSERT INTO results (job_seq, run, schema_version, output)
-             SELECT i.job_seq, i.run, i.schema_version, i.output
-             FROM {} CROSS JOIN running r ON {} WHERE i.output IS NOT NULL
-             ON CONFLICT (job_seq) DO UPDATE
-             SET run = excluded.run, schema_version = excluded.schema_version, output = excluded.output",
-            dialect.rows("$1", "i", COLUMNS),
-            fence(true)
-        )
-    });
-    static GONE: Sql = Sql::new(|dialect| {
-        let rows = dialect.rows("$1", "i", &COLUMNS[..1]);
-        format!("DELETE FROM running WHERE job_seq IN (SELECT i.job_seq FROM {rows})")
-    });
-    let which = usize::from(fenced);
-    let closed = fetch_all!(tx, ClosedRow, HEADS[which].of(Dialect::Sqlite), rows.clone())?;
-    if closed.is_empty() {
-        return Ok(closed);
-    }
-    execute!(tx, TEXTS[which].of(Dialect::Sqlite), rows.clone(), now)?;
-    if outputs {
-        execute!(tx, RESULTS.of(Dialect::Sqlite), rows)?;
-    }
-    let gone: Vec<(i64,)> = closed.iter().map(|row| (row.job_seq.0,)).collect();
-    execute!(tx, GONE.of(Dialect::Sqlite), json_rows(&gone))?;
-    Ok(closed)
 }

@@ -4,6 +4,7 @@ mod close;
 mod parents;
 mod requeue;
 mod settle;
+mod sqlite;
 mod unrun;
 
 pub(super) use parents::{ParentRow, lock_parents, write_parents};
