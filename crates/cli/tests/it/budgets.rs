@@ -128,3 +128,36 @@ fn a_workloads_cap_holds_over_all_of_its_jobs() {
     let slack = Duration::from_millis(100);
     assert!(runs.windows(2).all(|pair| pair[1].0.plus(slack) >= pair[0].1), "{runs:?}");
 }
+
+#[test]
+fn dear_jobs_wait_for_an_admins_command() {
+    let windrow = Windrow::new().with_env("WINDROW_APPROVAL_ABOVE_USD", "5");
+    let server = windrow.up();
+    let (alice, admin) = (windrow.token("alice", "contributor"), windrow.token("root", "admin"));
+    let api = server.api(&alice);
+    let template = "template:\n  name: free\n  steps:\n    - {id: a, model: offline, max_tokens: 20, prompt: 'Write about {{ title }}.'}\n";
+    let template = api.post("/v1/templates", &json!({ "document": template })).expect(201).json();
+    let spec =
+        json!({ "template": template["id"], "seed": "sample:poems", "records": 2, "formats": ["jsonl"] });
+    let submit = |budget: &str| {
+        let job = json!({ "workload": "generate", "spec": spec, "budget_usd": budget });
+        api.post("/v1/jobs", &job).expect(202).json()
+    };
+    let ids = ["6", "7"].map(|budget| {
+        let job = submit(budget);
+        assert_eq!(job["status"], "pending_approval");
+        job["id"].as_str().unwrap().to_owned()
+    });
+    let decide = |verb: &str, id: &str, token: &str| {
+        let args = ["job", verb, id, "--reason", "as agreed", "--server", &server.url, "--token", token];
+        windrow.run(&args)
+    };
+    let refused = decide("approve", &ids[0], &alice);
+    assert!(refused.code == 1 && refused.stderr.contains("needs the role admin"), "{refused:?}");
+    // it may run before the answer is printed
+    assert!(!decide("approve", &ids[0], &admin).ok().stdout.contains("pending"));
+    assert!(decide("reject", &ids[1], &admin).ok().stdout.contains("rejected"));
+    assert_eq!(api.finished(&ids[0])["status"], "completed");
+    assert_eq!(api.get(&format!("/v1/jobs/{}", ids[1])).expect(200).json()["status"], "rejected");
+    assert_eq!(submit("5")["status"], "queued");
+}
