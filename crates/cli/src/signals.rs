@@ -1,6 +1,6 @@
 //! SIGTERM and Ctrl-C: the first asks for a graceful end, a second one ends the process at once.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The exit code after a second signal: 128 + SIGINT, as shells count.
@@ -19,21 +19,34 @@ pub(crate) fn stop_token() -> CancellationToken {
 
 /// Resolves at the first signal; from then on a second one exits.
 pub(crate) async fn asked_to_stop() {
-    one().await;
-    tokio::spawn(async {
-        one().await;
+    let Some(mut signals) = Signals::heard() else {
+        tracing::warn!("signals can't be heard; stop this process with SIGKILL");
+        return std::future::pending().await;
+    };
+    signals.next().await;
+    // The same ears as before: a second signal that comes at once is not missed, however busy this process is.
+    tokio::spawn(async move {
+        signals.next().await;
         std::process::exit(INTERRUPTED);
     });
 }
 
-async fn one() {
-    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = handlers else {
-        tracing::warn!("signals can't be heard; stop this process with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn heard() -> Option<Self> {
+        let terminate = signal(SignalKind::terminate()).ok()?;
+        let interrupt = signal(SignalKind::interrupt()).ok()?;
+        Some(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

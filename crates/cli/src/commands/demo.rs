@@ -164,17 +164,37 @@ async fn kill_the_worker(
     )]
     let enough = (records as f64 * KILL_AT) as u64;
     let made = progress_beyond(client, job, enough.saturating_sub(1)).await?;
-    let killed = Command::new("kill").args(["-KILL", &worker.to_string()]).status().await;
-    if !killed.context("can't run kill")?.success() {
+    if !signal("-KILL", worker).await? {
         bail!("the worker process {worker} can't be killed: it is gone already");
     }
     show.step(format_args!(
         "killed the worker process {worker} with SIGKILL, with {made} of {records} records made"
     ));
+    gone(worker).await?;
+    // What it had still told before its end is not the next one's work.
+    let made = progress_beyond(client, job, 0).await?.max(made);
     let made = progress_beyond(client, job, made).await?;
     show.step(format_args!(
         "a new worker process goes on from the last checkpoint: {made} of {records} records made"
     ));
+    Ok(())
+}
+
+/// Whether there was such a process.
+async fn signal(which: &str, process: u64) -> anyhow::Result<bool> {
+    let kill = Command::new("kill").args([which, &process.to_string()]).stderr(Stdio::null()).status().await;
+    Ok(kill.context("can't run kill")?.success())
+}
+
+/// Waits until the server has seen the process's end.
+async fn gone(process: u64) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while signal("-0", process).await? {
+        if began.elapsed() > LIMIT {
+            bail!("the killed process {process} is still there after {LIMIT:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use windrow_runtime::Worker;
 use super::probes;
 use crate::{compose, engines, output, random, signals, workloads};
 
-const ADVICE: &str = "make a key there with `windrow key create --scope 'worker:*'`, and give it with --token or WINDROW_TOKEN";
+const ADVICE: &str = "have an admin of that server make a key with `windrow key create --scope 'worker:*'`, and give it with --token or WINDROW_TOKEN";
 
 pub(super) async fn run(
     config: Config,
@@ -91,8 +91,8 @@ async fn welcome(
         Ok(_) => Ok(()),
         Err(ClientError::Problem(problem)) if matches!(problem.status, 401 | 403) => {
             let place = worker.endpoint();
-            let what = if keyless { "no worker key was given" } else { "the key does not fit" };
-            let text = format!("{place} lets this worker do nothing, {what}: {}; {ADVICE}", problem.detail);
+            let why = if keyless { "no worker key was given" } else { &problem.detail };
+            let text = format!("{place} gives this worker no work: {why}; {ADVICE}");
             Err(CommandError::usage(text))
         }
         Err(error @ ClientError::Unexpected { .. }) => {

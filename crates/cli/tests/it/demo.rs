@@ -12,4 +12,12 @@ fn the_demo_shows_the_whole_of_it() {
     {
         assert!(said.to_lowercase().contains(part), "the demo does not show {part:?}:\n{said}");
     }
+    let made = |line: &str| -> u32 {
+        let line = said.lines().find(|said| said.contains(line)).unwrap();
+        let before = line.split(" of 200").next().unwrap();
+        before.split(' ').next_back().unwrap().parse().unwrap()
+    };
+    let (killed, after) = (made("SIGKILL"), made("a new worker process"));
+    assert!((80..200).contains(&killed), "killed with {killed} of 200 records made:\n{said}");
+    assert!(after > killed, "nothing was made after the kill:\n{said}");
 }
