@@ -226,8 +226,9 @@ pub(crate) struct Submit {
     /// The spec: a JSON file, `-` for standard input, or the JSON itself.
     #[arg(long, value_name = "JSON")]
     pub(crate) spec: String,
-    #[arg(long, default_value_t)]
-    pub(crate) priority: Priority,
+    /// low, normal or high; the workload's own where absent.
+    #[arg(long)]
+    pub(crate) priority: Option<Priority>,
     /// Not before this time (RFC 3339).
     #[arg(long, value_name = "TIME")]
     pub(crate) run_at: Option<Timestamp>,
@@ -297,8 +298,13 @@ pub(crate) enum DeadLetters {
     },
     /// Decide that one needs no further attention.
     Discard { id: JobId },
-    /// Delete the discarded ones now.
-    Purge,
+    /// Discard all that wait, or those of one workload. An admin's are everybody's.
+    Purge {
+        #[arg(long, required_unless_present = "workload")]
+        all: bool,
+        #[arg(long)]
+        workload: Option<String>,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -310,6 +316,9 @@ pub(crate) struct Upload {
     /// Guessed from the name when absent.
     #[arg(long)]
     pub(crate) content_type: Option<String>,
+    /// The workload that it is for: its limit of size holds.
+    #[arg(long)]
+    pub(crate) workload: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -239,10 +239,14 @@ fn keeper_parts(platform: &Platform) -> KeeperParts {
     }
 }
 
+/// Upper bounds of the histograms' buckets, in seconds: from a statement to a slow model call.
+const BUCKETS: [f64; 16] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0];
+
 /// The process's metrics; a second installation in one process (a test, the demo) shares the first one's.
 fn metrics() -> Option<PrometheusHandle> {
     static HANDLE: std::sync::OnceLock<Option<PrometheusHandle>> = std::sync::OnceLock::new();
-    let install = || PrometheusBuilder::new().install_recorder().ok();
+    let install = || PrometheusBuilder::new().set_buckets(&BUCKETS).ok()?.install_recorder().ok();
     let handle = HANDLE.get_or_init(install).clone();
     if let Some(upkeep) = handle.clone() {
         tokio::spawn(async move {

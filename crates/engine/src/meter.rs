@@ -13,7 +13,7 @@ use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use windrow_api_types::worker::{
     FreeCall, JournalEntry, Lease, Reserve, Reserved, RunRef, Settle, SettleResult,
 };
-use windrow_core::RunNo;
+use windrow_core::{JobError, RunNo};
 
 use crate::{Engine, EngineError};
 
@@ -139,7 +139,8 @@ struct Carrier {
     engine: Arc<dyn Engine>,
     run: RunRef,
     settled: Arc<watch::Sender<u64>>,
-    /// Why a settle could not be written; told to the next flush.
+    /// Why a settle could not be written. From then on the run can't save: whoever flushes is told, and the run's end makes the
+    /// call `unconfirmed`.
     failure: Option<String>,
 }
 
@@ -208,7 +209,7 @@ impl Carrier {
         for flush in flushes {
             let _nobody_waits = flush.send(match &self.failure {
                 None => Ok(()),
-                Some(failure) => Err(EngineError::Unavailable(failure.clone())),
+                Some(failure) => Err(EngineError::Job(JobError::transient("calls_not_settled", failure))),
             });
         }
     }

@@ -29,10 +29,13 @@ pub(crate) async fn run(command: args::DeadLetters, host: &dyn Host) -> Result<E
             client.post("/v1/dead-letters/retry", &filter).await?
         }
         args::DeadLetters::Discard { id } => {
-            client.post(&format!("/v1/dead-letters/{id}/discard"), &json!({})).await?
+            let job: Job = client.post(&format!("/v1/dead-letters/{id}/discard"), &json!({})).await?;
+            output::result(console, &job, |out| writeln!(out, "{} {}", job.id, job.status))?;
+            return Ok(ExitCode::Ok);
         }
-        args::DeadLetters::Purge => {
-            client.post("/v1/dead-letters/purge", &DeadLetterFilter::default()).await?
+        args::DeadLetters::Purge { workload, all: _ } => {
+            let filter = DeadLetterFilter { workload, ..DeadLetterFilter::default() };
+            client.post("/v1/dead-letters/purge", &filter).await?
         }
     };
     output::result(console, &changed, |out| writeln!(out, "{} changed", changed.changed))?;

@@ -130,7 +130,7 @@ async fn submit(client: &Client, records: u64, show: &mut Show) -> anyhow::Resul
         estimate["cost_usd"]["likely"].as_str().unwrap_or("0.00"),
     ));
     let body = json!({ "workload": "generate", "spec": spec, "budget_usd": "1.00" });
-    let submitted: Submitted = client.post_idempotent("/v1/jobs", "windrow-demo", &body).await?;
+    let submitted: Submitted = client.post("/v1/jobs", &body).await?;
     show.step(format_args!("submitted job {} in shards of 10", submitted.job.id));
     Ok(submitted.job.id)
 }

@@ -1,6 +1,6 @@
 //! `windrow upload` and `windrow download`.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,8 +15,9 @@ use crate::output;
 pub(crate) async fn upload(command: args::Upload, host: &dyn Host) -> Result<ExitCode, CommandError> {
     let client = host.connect().await?;
     let console = host.console();
-    let content_type = command.content_type.unwrap_or_else(|| content_type_of(&command.file).to_owned());
-    let upload = put(&client, console, &command.file, &content_type, &command.purpose).await?;
+    let guessed = || content_type_of(&command.file).to_owned();
+    let content_type = command.content_type.clone().unwrap_or_else(guessed);
+    let upload = put(&client, console, &command, &content_type).await?;
     output::result(console, &upload, |out| writeln!(out, "{}", upload.id))?;
     Ok(ExitCode::Ok)
 }
@@ -25,18 +26,18 @@ pub(crate) async fn upload(command: args::Upload, host: &dyn Host) -> Result<Exi
 async fn put(
     client: &Client,
     console: Console,
-    file: &Path,
+    command: &args::Upload,
     content_type: &str,
-    purpose: &str,
 ) -> Result<Upload, CommandError> {
+    let file = command.file.as_path();
     let metadata = std::fs::metadata(file).with_context(|| format!("can't read {}", file.display()))?;
     let wish = CreateUpload {
         filename: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         content_type: content_type.to_owned(),
         size: metadata.len(),
         sha256: None,
-        purpose: Some(purpose.to_owned()),
-        workload: None,
+        purpose: Some(command.purpose.clone()),
+        workload: command.workload.clone(),
     };
     let created: CreatedUpload = client.post("/v1/uploads", &wish).await?;
     let bar = bytes_bar(console, metadata.len());
@@ -62,6 +63,9 @@ pub(crate) async fn download(command: args::Download, host: &dyn Host) -> Result
     let mut files = Vec::new();
     for artifact in &artifacts {
         let path = command.out.join(safe_name(&artifact.filename));
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+        }
         client.download_to(&artifact.download, &path).await?;
         files.push(path);
     }
@@ -71,9 +75,11 @@ pub(crate) async fn download(command: args::Download, host: &dyn Host) -> Result
     Ok(ExitCode::Ok)
 }
 
-/// The last part of a name that a server suggests: it never leads out of the directory that the user chose.
+/// A name that a server suggests, with its folders: it never leads out of the directory that the user chose.
 fn safe_name(suggested: &str) -> PathBuf {
-    Path::new(suggested).file_name().map_or_else(|| PathBuf::from("artifact"), PathBuf::from)
+    let plain = |part| matches!(part, Component::Normal(_));
+    let name: PathBuf = Path::new(suggested).components().filter(|part| plain(*part)).collect();
+    if name.as_os_str().is_empty() { PathBuf::from("artifact") } else { name }
 }
 
 fn bytes_bar(console: Console, size: u64) -> ProgressBar {
@@ -108,7 +114,8 @@ mod tests {
     fn a_suggested_name_never_leaves_the_directory() {
         let cases = [
             ("records.csv", "records.csv"),
-            ("../../etc/passwd", "passwd"),
+            ("../../etc/passwd", "etc/passwd"),
+            ("jsonl/a=red/part-0.jsonl", "jsonl/a=red/part-0.jsonl"),
             ("..", "artifact"),
             ("/abs", "abs"),
             ("", "artifact"),

@@ -38,7 +38,7 @@ async fn submit(client: &Client, console: Console, submit: args::Submit) -> Resu
     let body = SubmitJob {
         workload: submit.workload,
         spec: read_spec(&submit.spec)?,
-        priority: Some(submit.priority),
+        priority: submit.priority,
         run_at: submit.run_at,
         budget_usd: submit.budget_usd,
         webhook_url: submit.webhook_url,

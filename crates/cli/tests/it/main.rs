@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod budgets;
+mod dead_letters;
 mod demo;
 mod document;
 mod environment;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use windrow_api_types::worker::{Part, SettleResult};
-use windrow_core::{PicoUsd, TestClock};
+use windrow_core::{ErrorClass, PicoUsd, TestClock};
 use windrow_models::{
     FinishReason, ModelError, ModelProvider, ModelRequest, ModelResponse, Models, ModelsSettings, Price,
     Usage,
@@ -267,6 +267,17 @@ async fn an_outage_is_sat_out() {
     context.checkpoint(&json!(1), vec![part], vec![]).await.unwrap();
     let state = bench.engine.state();
     assert_eq!((state.spent.as_pico(), state.parts.len(), &state.checkpoint), (15, 1, &Some(json!(1))));
+}
+
+/// The answers are gone from memory with the run, so it must not be told to try the same again for ever.
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_outlasts_a_settles_patience_ends_the_run() {
+    let bench = Bench::new(Some(10_000), PRICE, Script::default());
+    let (context, _) = bench.run();
+    context.call("0/a", "a", &question("x")).await.unwrap();
+    bench.engine.state().outage = usize::MAX;
+    let Err(RunError::Failed(error)) = context.settle_all().await else { panic!("nothing was settled") };
+    assert_eq!((error.class, error.code.as_ref()), (ErrorClass::Transient, "calls_not_settled"));
 }
 
 #[tokio::test]

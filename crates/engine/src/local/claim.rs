@@ -99,8 +99,11 @@ impl LocalEngine {
             caps: self.inner.settings.caps.clone(),
             leased: self.inner.settings.leased,
         };
+        let asked = self.inner.parts.clock.monotonic();
         match self.store().claim(request).await {
             Ok(claimed) => {
+                let took = self.inner.parts.clock.monotonic().saturating_sub(asked);
+                measure(&claimed, took);
                 let holder = |claimed: &Claimed| Holder {
                     run: RunRef { job: claimed.id, run: claimed.at.run },
                     worker: worker.clone(),
@@ -220,6 +223,18 @@ impl LocalEngine {
             *reader = Some(self.store().read().await?);
         }
         Ok(reader.as_mut().expect("made above"))
+    }
+}
+
+/// How long the claim took, and how long its jobs had been due.
+fn measure(claimed: &[Claimed], took: Duration) {
+    metrics::histogram!("windrow_claim_seconds").record(took.as_secs_f64());
+    for jobs in claimed.chunk_by(|one, next| one.workload == next.workload) {
+        let Some(first) = jobs.first() else { continue };
+        let pickup = metrics::histogram!("windrow_pickup_seconds", "workload" => first.workload.clone());
+        for job in jobs {
+            pickup.record(job.started_at.since(job.due_at).as_secs_f64());
+        }
     }
 }
 

@@ -35,6 +35,7 @@ impl LocalEngine {
         let answers = self.store().money(ops).await?;
         let (settled, reserved) = answers.split_at(settle.len());
         note_excess(run, settled);
+        count_cost(settle, settled);
         reserved.iter().map(|answer| reservation(*answer)).collect()
     }
 }
@@ -82,6 +83,18 @@ fn journal_line(bill: &Bill) -> Result<Option<JournalLine>, EngineError> {
     let output = Journalled { cost: bill.cost, response: &line.response };
     let output = serde_json::to_string(&output).map_err(|error| EngineError::Invalid(error.to_string()))?;
     Ok(Some(JournalLine { key: line.key.clone(), request_hash, output }))
+}
+
+/// In pico-USD (1e-12), which a counter can hold exactly.
+fn count_cost(settles: &[Settle], answers: &[MoneyAnswer]) {
+    for (settle, answer) in settles.iter().zip(answers) {
+        let (SettleResult::Settled(bill), MoneyAnswer::Settled { .. }) = (&settle.result, answer) else {
+            continue;
+        };
+        let cost = u64::try_from(bill.cost.as_pico()).unwrap_or(0);
+        metrics::counter!("windrow_model_cost_picousd_total", "model" => settle.model.clone())
+            .increment(cost);
+    }
 }
 
 /// A provider that bills more than the bound closes the tree; somebody should look.

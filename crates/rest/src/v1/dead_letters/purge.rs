@@ -3,7 +3,9 @@ use windrow_api_types::{DeadLetterFilter, DeadLettersChanged};
 
 use crate::{ApiResult, ApiState, Caller, Json};
 
-/// Delete the discarded dead letters of a filter
+/// Discard all dead letters of a filter
+///
+/// An admin's filter goes over everybody's.
 #[utoipa::path(
     post,
     path = "/v1/dead-letters/purge",
