@@ -22,8 +22,9 @@ const TAIL: usize = 2048;
 /// How long a dead child's standard error is waited for: a process that it started may hold it open.
 const TAIL_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How children are started: this program again, with this process's settings.
-#[derive(Clone, Debug)]
+/// How children are started: this program again, with this process's settings. Not `Debug`, for the environment has tokens and
+/// keys.
+#[derive(Clone)]
 pub(crate) struct ChildCommand {
     program: PathBuf,
     env: BTreeMap<String, String>,
