@@ -9,26 +9,30 @@ const INTERRUPTED: i32 = 130;
 /// Cancelled at the first signal, whenever it comes from now on.
 pub(crate) fn stop_token() -> CancellationToken {
     let token = CancellationToken::new();
-    let stop = token.clone();
+    let (stop, asked) = (token.clone(), asked_to_stop());
     tokio::spawn(async move {
-        asked_to_stop().await;
+        asked.await;
         stop.cancel();
     });
     token
 }
 
-/// Resolves at the first signal; from then on a second one exits.
-pub(crate) async fn asked_to_stop() {
-    let Some(mut signals) = Signals::heard() else {
-        tracing::warn!("signals can't be heard; stop this process with SIGKILL");
-        return std::future::pending().await;
-    };
-    signals.next().await;
-    // The same ears as before: a second signal that comes at once is not missed, however busy this process is.
-    tokio::spawn(async move {
+/// Resolves at the first signal since this was called; from then on a second one exits. Signals are heard from the call on and
+/// not from the first poll, which a busy process may be long in coming to: until then one would kill.
+pub(crate) fn asked_to_stop() -> impl Future<Output = ()> + Send {
+    let signals = Signals::heard();
+    async move {
+        let Some(mut signals) = signals else {
+            tracing::warn!("signals can't be heard; stop this process with SIGKILL");
+            return std::future::pending().await;
+        };
         signals.next().await;
-        std::process::exit(INTERRUPTED);
-    });
+        // The same ears as before: a second signal that comes at once is not missed, however busy this process is.
+        tokio::spawn(async move {
+            signals.next().await;
+            std::process::exit(INTERRUPTED);
+        });
+    }
 }
 
 struct Signals {

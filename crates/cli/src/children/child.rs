@@ -25,6 +25,7 @@ pub(crate) struct Calling {
 
 /// `windrow worker --child SOCKET`.
 pub(crate) async fn run(mut config: Config, calling: Calling) -> Result<ExitCode, CommandError> {
+    let interrupted = signals::asked_to_stop();
     if let Some(share) = calling.share {
         share.apply(&mut config.models);
     }
@@ -41,7 +42,7 @@ pub(crate) async fn run(mut config: Config, calling: Calling) -> Result<ExitCode
     let mut worker = Worker::start(services, registry, settings).context("the worker can't start")?;
     let grace = tokio::select! {
         grace = ordered => grace.unwrap_or(config.worker.grace),
-        () = signals::asked_to_stop() => config.worker.grace,
+        () = interrupted => config.worker.grace,
         () = worker.ended(), if calling.suspect => config.worker.grace,
     };
     worker.drain(grace).await;
