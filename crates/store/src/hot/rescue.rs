@@ -12,8 +12,6 @@ pub struct Rescued {
     /// The runs that were taken from dead workers.
     pub runs: Vec<RunRef>,
     pub closing: Closing,
-    /// Whether there may be more.
-    pub more: bool,
 }
 
 /// Ends up to 500 runs of workers that are dead or have left as `lost`: their jobs are queued again, their calls in
@@ -37,6 +35,5 @@ pub async fn rescue(tx: &mut Tx, now: Timestamp) -> Result<Rescued, StoreError> 
     let ends: Vec<EndRun> =
         runs.iter().map(|at| EndRun { at: *at, end: End::Lost { poison_after: None } }).collect();
     let closing = end_runs(tx, &ends, now).await?;
-    let more = i64::try_from(runs.len()).is_ok_and(|count| count >= CHUNK);
-    Ok(Rescued { runs, closing, more })
+    Ok(Rescued { runs, closing })
 }

@@ -10,7 +10,7 @@ use super::batcher::Op;
 use super::unit::{Closure, UnitFuture};
 use crate::hot::{
     self, Added, Approval, Beat, CancelAnswer, Checkpoint, ClaimRequest, Claimed, Due, EndRun, Ended, Fenced,
-    Lease, MoneyAnswer, MoneyOp, NewChild, NewEvent, NewJob, Progress, Reopened, Rescued, RunRef, Submitted,
+    MoneyAnswer, MoneyOp, NewChild, NewEvent, NewJob, Progress, Reopened, Rescued, RunRef, Submitted,
     WorkerKind,
 };
 use crate::{StoreError, Tx};
@@ -230,11 +230,5 @@ impl Store {
             Box::pin(async move { hot::renew(tx, &runs).await })
         })
         .await
-    }
-
-    /// See [`hot::lapse`].
-    pub async fn lapse(&self, lease: Lease) -> Result<(), StoreError> {
-        let now = self.now();
-        self.unit(move |tx| Box::pin(hot::lapse(tx, lease, now))).await.map(drop)
     }
 }
