@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windrow_core::SharedClock;
-use windrow_engine::LocalEngine;
+use windrow_engine::{Departure, LocalEngine};
 use windrow_runtime::sweep_scratch;
 
 use super::process::{ChildCommand, ChildProcess, Exit};
@@ -218,7 +218,14 @@ impl Inner {
         // What was killed here is not to blame; it is given back with the rest.
         if !killed {
             let why = exit.as_ref().map_or_else(|| "its process is gone".to_owned(), ToString::to_string);
-            let lost = self.parts.engine.dismiss(&child.name, &why).await;
+            // In a process that was told to stop, a run that could not be given back in time did nothing wrong.
+            let in_order = self.stopping.is_cancelled() || exit.as_ref().is_some_and(Exit::is_success);
+            let departure = if in_order { Departure::InOrder } else { Departure::Died(&why) };
+            let lost = tokio::select! {
+                lost = self.parts.engine.dismiss(&child.name, departure) => lost,
+                // The database may stay away for longer than the grace: what is left is given back with the rest.
+                () = self.overdue.cancelled() => 0,
+            };
             if exit.as_ref().is_some_and(Exit::is_success) {
                 tracing::info!(pid = child.pid, lost, "a worker process has ended");
             } else {

@@ -8,6 +8,8 @@ mod objects;
 mod processes;
 mod runs;
 
+pub use processes::Departure;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;

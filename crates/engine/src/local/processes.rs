@@ -1,20 +1,30 @@
 //! Worker processes beside this one that work through its engine: who may claim, and what becomes of their runs when they
 //! are gone. Nobody counts their beats, because whoever admitted them sees their end.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use windrow_api_types::worker::{ClaimRequest, Lease, RunRef};
+use windrow_api_types::worker::{ClaimRequest, Lease};
 use windrow_core::{ErrorClass, JobError};
 use windrow_store::hot::{self, End, EndRun};
 
-use super::{LocalEngine, at};
+use super::LocalEngine;
+use super::runs::Holder;
 use crate::{EngineError, end_lost};
 
 /// How long to wait before the runs of a process that is gone are tried to be taken back again.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
+
+/// How a process left.
+#[derive(Clone, Copy, Debug)]
+pub enum Departure<'a> {
+    /// As it was told to: what it did not get to is given back, and none of it is to blame.
+    InOrder,
+    /// Its runs are lost. A suspect that was alone in it is poison, and this (such as the exit status) stands in the dead
+    /// letter.
+    Died(&'a str),
+}
 
 impl LocalEngine {
     /// Lets a process claim under this name. False when the name is taken.
@@ -27,30 +37,44 @@ impl LocalEngine {
         self.inner.runs.shut_out(worker);
     }
 
-    /// A process that was admitted is gone: it gets nothing more, and what it held is back in line at once. A suspect
-    /// that was alone in it is poison, and `why` (such as its exit status) stands in the dead letter. Insists while the
-    /// database can't be reached. Gives the number of its runs.
-    pub async fn dismiss(&self, worker: &str, why: &str) -> usize {
-        let held = {
+    /// A process that was admitted is gone: it gets nothing more, and what it held is back in line at once. Insists while
+    /// the database can't be reached, until the store is closed; given up before, what is left is still held in the
+    /// engine's name ([`Self::release_all`]). Gives the number of its runs.
+    pub async fn dismiss(&self, worker: &str, departure: Departure<'_>) -> usize {
+        let mut left = {
             // After any claim that is under way, so that none is handed out from here on.
             let _alone = self.inner.runs.claiming().await;
             self.inner.runs.shut_out(worker);
             self.inner.runs.held_by(worker)
         };
+        let count = left.len();
         let mut wait = RETRY_FIRST;
-        while let Err(error) = self.lose(&held, why).await {
-            if !matches!(error, EngineError::Unavailable(_)) {
-                tracing::error!(worker, %error, "the runs of a process that is gone are left to be rescued");
-                return held.len();
+        loop {
+            left = self.take_back(left, departure).await;
+            if left.is_empty() {
+                break;
             }
-            tracing::warn!(worker, %error, "the runs of a process that is gone could not be taken back yet");
+            if self.store().is_closed() {
+                tracing::warn!(
+                    worker,
+                    left = left.len(),
+                    "the runs of a process that is gone are left to be retaken"
+                );
+                break;
+            }
+            tracing::warn!(
+                worker,
+                left = left.len(),
+                "the runs of a process that is gone can't be taken back yet"
+            );
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY_LONGEST);
         }
-        if !held.is_empty() {
-            metrics::counter!("windrow_lost_leases_total", "by" => "exit").increment(held.len() as u64);
+        let taken = count - left.len();
+        if taken > 0 && matches!(departure, Departure::Died(_)) {
+            metrics::counter!("windrow_lost_leases_total", "by" => "exit").increment(taken as u64);
         }
-        held.len()
+        count
     }
 
     /// Puts back in line, without burning an attempt, whatever is held in this engine's name, by whichever process. For
@@ -65,11 +89,6 @@ impl LocalEngine {
         let ends = held.into_iter().map(|at| EndRun { at, end: End::Release }).collect();
         self.write_ends(ends).await?;
         Ok(count)
-    }
-
-    /// The runs that a worker has claimed of this engine, by the name that it gave, and not ended.
-    pub fn held_by(&self, worker: &str) -> Vec<RunRef> {
-        self.inner.runs.held_by(worker)
     }
 
     /// Jobs that killed three workers in a row and wait for a process of their own ([`LocalSettings::isolate`](super::LocalSettings)):
@@ -88,39 +107,67 @@ impl LocalEngine {
         }
     }
 
-    /// With the workload's part in those ends that end the job.
-    async fn lose_all(&self, ends: Vec<EndRun>) -> Result<(), EngineError> {
+    /// Takes each run back, whatever becomes of the others. Gives those that are worth another try.
+    async fn take_back(
+        &self,
+        held: Vec<(hot::RunRef, Holder)>,
+        departure: Departure<'_>,
+    ) -> Vec<(hot::RunRef, Holder)> {
+        let mut left = Vec::new();
+        for (at, holder) in held {
+            let run = holder.run;
+            let mut taken = self.take_back_one(at, &holder, departure).await;
+            if let Err(error @ (EngineError::Invalid(_) | EngineError::Job(_))) = &taken {
+                // The worker in whose name it is held lives, so nobody else would find it: it goes without its workload's say.
+                tracing::error!(%run, %error, "the run of a process that is gone ends without its workload");
+                taken = self.write_ends(vec![EndRun { at, end: self.loss() }]).await.map(drop);
+            }
+            match taken {
+                Err(error @ EngineError::Unavailable(_)) => {
+                    tracing::debug!(%run, %error, "a run can't be taken back yet");
+                    left.push((at, holder));
+                    continue;
+                }
+                // Somebody else was faster.
+                Ok(()) | Err(EngineError::Stale) => {}
+                Err(error) => {
+                    tracing::error!(%run, %error, "the run of a process that is gone can't be taken back");
+                }
+            }
+            self.inner.runs.forget(run, at);
+        }
+        left
+    }
+
+    async fn take_back_one(
+        &self,
+        at: hot::RunRef,
+        holder: &Holder,
+        departure: Departure<'_>,
+    ) -> Result<(), EngineError> {
+        match departure {
+            Departure::InOrder => self.write_ends(vec![EndRun { at, end: End::Release }]).await.map(drop),
+            Departure::Died(why) if holder.alone => {
+                let served = self.served(holder.run).await?;
+                self.bury(holder.run, &served, JobError::new(ErrorClass::Lost, "poison", why)).await
+            }
+            Departure::Died(_) => self.lose(at).await,
+        }
+    }
+
+    /// With the workload's part, where this ends the job.
+    async fn lose(&self, at: hot::RunRef) -> Result<(), EngineError> {
         let parts = &self.inner.parts;
-        let (now, ends) = (self.now(), Arc::new(ends));
+        let (now, end) = (self.now(), EndRun { at, end: self.loss() });
         let written = end_lost(&parts.store, &parts.registry, parts.drop_tags.as_ref(), move |tx| {
-            let ends = Arc::clone(&ends);
-            Box::pin(async move {
-                let closing = hot::end_runs(tx, &ends, now).await?;
-                Ok((ends.iter().map(|end| end.at).collect(), closing))
-            })
+            let end = end.clone();
+            Box::pin(async move { Ok((vec![at], hot::end_runs(tx, &[end], now).await?)) })
         });
         Ok(written.await.map(drop)?)
     }
 
-    async fn lose(&self, runs: &[RunRef], why: &str) -> Result<(), EngineError> {
-        let mut ends = Vec::with_capacity(runs.len());
-        for run in runs {
-            let served = self.served(*run).await?;
-            let at = at(*run, &served);
-            if self.inner.runs.is_alone(at) {
-                let error = JobError::new(ErrorClass::Lost, "poison", why);
-                self.bury(*run, &served, error).await?;
-            } else {
-                // Where nobody starts processes for suspects, the fourth loss in a row says it all.
-                let poison_after = (!self.inner.settings.isolate).then_some(hot::REMOTE_POISON_AFTER);
-                ends.push(EndRun { at, end: End::Lost { poison_after } });
-            }
-        }
-        self.lose_all(ends).await?;
-        for run in runs {
-            let at = at(*run, &*self.served(*run).await?);
-            self.inner.runs.forget(*run, at);
-        }
-        Ok(())
+    /// Where nobody starts processes for suspects, the fourth loss in a row says it all.
+    fn loss(&self) -> End {
+        End::Lost { poison_after: (!self.inner.settings.isolate).then_some(hot::REMOTE_POISON_AFTER) }
     }
 }

@@ -88,14 +88,10 @@ impl Runs {
         self.handed_out().get(&run).is_some_and(|holder| holder.worker.is_some())
     }
 
-    pub(super) fn held_by(&self, worker: &str) -> Vec<RunRef> {
+    pub(super) fn held_by(&self, worker: &str) -> Vec<(hot::RunRef, Holder)> {
         let handed_out = self.handed_out();
-        let theirs = handed_out.values().filter(|holder| holder.worker.as_deref() == Some(worker));
-        theirs.map(|holder| holder.run).collect()
-    }
-
-    pub(super) fn is_alone(&self, run: hot::RunRef) -> bool {
-        self.handed_out().get(&run).is_some_and(|holder| holder.alone)
+        let theirs = handed_out.iter().filter(|(_, holder)| holder.worker.as_deref() == Some(worker));
+        theirs.map(|(at, holder)| (*at, holder.clone())).collect()
     }
 
     /// False when the process was admitted before.

@@ -94,6 +94,11 @@ impl Store {
         }
     }
 
+    /// Whether nothing will be written any more: after [`Store::close`], or when the batcher ended by a failure.
+    pub fn is_closed(&self) -> bool {
+        *self.done.borrow() || self.done.has_changed().is_err()
+    }
+
     /// Answers what has been asked, then ends the batcher and closes all connections.
     pub async fn close(&self) {
         let _ = self.ops.send(Op::Close);

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 use futures::stream;
 use serde::Deserialize;
-use windrow_engine::LocalEngine;
+use windrow_engine::{Departure, LocalEngine};
 
 use super::ChildDoor;
 use crate::{ApiError, ApiResult, Query};
@@ -48,7 +48,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let (engine, worker) = (self.engine.clone(), std::mem::take(&mut self.worker));
         tokio::spawn(async move {
-            let lost = engine.dismiss(&worker, "the process went away").await;
+            let lost = engine.dismiss(&worker, Departure::Died("the process went away")).await;
             tracing::info!(worker, lost, "a worker process has gone");
         });
     }
