@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use windrow_core::{JobSeq, Timestamp};
 
-use crate::{Conn, StoreError, Tx, execute, fetch_all, fetch_one};
+use crate::{Conn, ListOf, Sql, StoreError, Tx, execute, fetch_all, fetch_one, json_ints};
 
 crate::row! {
     /// A row that was taken.
@@ -52,9 +52,13 @@ pub async fn postpone(tx: &mut Tx, id: i64, due_at: Timestamp) -> Result<(), Sto
     execute!(tx, "UPDATE outbox SET due_at = $2 WHERE id = $1", id, due_at).map(drop)
 }
 
-/// It was taken and not told after all: it is to be told later, and this time does not count.
-pub async fn put_back(tx: &mut Tx, id: i64, due_at: Timestamp) -> Result<(), StoreError> {
-    execute!(tx, "UPDATE outbox SET due_at = $2, attempts = attempts - 1 WHERE id = $1", id, due_at).map(drop)
+/// They were taken and not told after all: they are to be told later, and this time does not count.
+pub async fn put_back(tx: &mut Tx, ids: &[i64], due_at: Timestamp) -> Result<(), StoreError> {
+    static PUT: Sql = Sql::new(|d| {
+        let member = d.member("id", "$1", ListOf::Int);
+        format!("UPDATE outbox SET due_at = $2, attempts = attempts - 1 WHERE {member}")
+    });
+    execute!(tx, PUT.of(tx.dialect()), json_ints(ids.iter().copied()), due_at).map(drop)
 }
 
 /// How many rows of a topic wait.

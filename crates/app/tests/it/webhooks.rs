@@ -120,13 +120,13 @@ async fn what_was_taken_and_never_told_is_due_again() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_hangs_keeps_no_other_waiting_and_costs_no_attempts() {
+async fn a_receiver_that_hangs_keeps_no_other_waiting_and_costs_few_attempts() {
     let test = TestApp::sqlite().await;
     let ada = test.actor("ada").await;
     // its connections are taken by the kernel, and nobody answers
     let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
     let answers = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
-    for _ in 0..100 {
+    for _ in 0..170 {
         job_with_webhook(&test, &ada, format!("http://{}", hangs.local_addr().unwrap())).await;
     }
     job_with_webhook(&test, &ada, format!("http://{}", answers.local_addr().unwrap())).await;
@@ -140,9 +140,72 @@ async fn a_receiver_that_hangs_keeps_no_other_waiting_and_costs_no_attempts() {
     let mut tx = test.db.begin().await.unwrap();
     test.clock.advance(Duration::from_secs(3600));
     let rows = outbox::take(&mut tx, "webhook", test.clock.now(), Duration::ZERO, 1000).await.unwrap();
-    // this take counts, too
+    // this take counts, too; four and those that were held for them cost one
     let attempts = |n| rows.iter().filter(|row| row.attempts == n).count();
-    assert_eq!((rows.len(), attempts(1), attempts(2)), (101, 96, 5));
+    assert_eq!((rows.len(), attempts(1), attempts(2)), (171, 106, 65));
     drop(tx);
     test.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_put_back_for_a_busy_host_is_not_due_all_at_once() {
+    let test = TestApp::sqlite().await;
+    let ada = test.actor("ada").await;
+    let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
+    let answers = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
+    for _ in 0..170 {
+        job_with_webhook(&test, &ada, format!("http://{}", hangs.local_addr().unwrap())).await;
+    }
+    job_with_webhook(&test, &ada, format!("http://{}", answers.local_addr().unwrap())).await;
+    tokio::select! {
+        told = answers.accept() => drop(told.unwrap()),
+        tried = test.app.deliver_webhooks() => panic!("{tried:?} were tried before the other receiver was told"),
+    }
+    let mut tx = test.db.begin().await.unwrap();
+    test.clock.advance(Duration::from_secs(2));
+    let soon = outbox::take(&mut tx, "webhook", test.clock.now(), Duration::ZERO, 1000).await.unwrap();
+    assert_eq!(soon.len(), 60);
+    drop(tx);
+    test.finish().await;
+}
+
+on_both! {
+    async fn what_is_due_for_one_host_goes_in_one_turn_and_what_is_too_much_is_put_back(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let receiver = MockServer::start().await;
+        // slow enough that everything is taken before the first answer is there
+        let slow = ResponseTemplate::new(204).set_delay(Duration::from_millis(300));
+        Mock::given(method("POST")).respond_with(slow).mount(&receiver).await;
+        for _ in 0..70 {
+            job_with_webhook(&test, &ada, receiver.uri()).await;
+        }
+        let tried = test.app.deliver_webhooks().await.unwrap();
+        assert!((64..=70).contains(&tried), "{tried}");
+        test.clock.advance(Duration::from_secs(2));
+        assert_eq!(tried + test.app.deliver_webhooks().await.unwrap(), 70);
+        assert_eq!((waiting(&test).await, receiver.received_requests().await.unwrap().len()), (0, 70));
+        test.finish().await;
+    }
+
+    async fn a_row_that_is_broken_stops_no_other_and_is_given_up_in_the_end(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let receiver = MockServer::start().await;
+        Mock::given(method("POST")).respond_with(ResponseTemplate::new(204)).expect(1).mount(&receiver).await;
+        let broken = job_with_webhook(&test, &ada, receiver.uri()).await;
+        let mut tx = test.db.begin().await.unwrap();
+        windrow_store::execute!(tx, "UPDATE outbox SET payload = '{}'").unwrap();
+        tx.commit().await.unwrap();
+        let whole = job_with_webhook(&test, &ada, receiver.uri()).await;
+        let mut tried = test.app.deliver_webhooks().await.unwrap();
+        assert_eq!((tried, told(&test, &ada, &whole).await), (2, vec!["webhook_delivered".to_owned()]));
+        for _hour in 0..20 {
+            test.clock.advance(Duration::from_secs(3600));
+            tried += test.app.deliver_webhooks().await.unwrap();
+        }
+        assert_eq!((tried, waiting(&test).await), (15, 0));
+        assert_eq!(told(&test, &ada, &broken).await, ["webhook_failed"]);
+        test.finish().await;
+    }
 }
