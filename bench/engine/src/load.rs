@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures::future::try_join_all;
-use windrow_core::{JobId, OwnerId, Priority, Timestamp, WorkerId};
+use windrow_core::{JobId, OwnerId, Timestamp, WorkerId};
 use windrow_store::Store;
 use windrow_store::hot::{Caps, ClaimRequest, Claimed, End, EndRun, NewJob, WorkerKind};
 
@@ -138,19 +138,12 @@ impl Load {
 
 fn job(store: &Store, owner: u64) -> NewJob {
     NewJob {
-        id: JobId::new(&**store.clock()),
-        owner: OwnerId(i64::try_from(owner).unwrap_or(i64::MAX)),
-        workload: WORKLOAD.to_owned(),
         spec: format!("{{\"text\":\"{:x>1$}\"}}", owner, SPEC_BYTES - r#"{"text":""}"#.len()),
-        spec_version: 1,
-        priority: Priority::Normal,
-        run_at: Timestamp::from_micros(0),
-        budget: None,
-        idempotency: None,
-        request_id: None,
-        traceparent: None,
-        webhook_url: None,
-        needs_approval: false,
-        estimate: None,
+        ..NewJob::plain(
+            JobId::new(&**store.clock()),
+            OwnerId(i64::try_from(owner).unwrap_or(i64::MAX)),
+            WORKLOAD,
+            Timestamp::from_micros(0),
+        )
     }
 }

@@ -78,20 +78,9 @@ impl<'a> Probe<'a> {
 
     async fn send(&mut self) -> Result<(), String> {
         let job = NewJob {
-            id: self.id,
-            owner: NOBODY,
-            workload: self.workload.clone(),
-            spec: "{}".to_owned(),
-            spec_version: i64::from(windrow_api_types::SCHEMA_VERSION),
             priority: Priority::High,
-            run_at: self.app.now(),
-            budget: None,
-            idempotency: None,
-            request_id: None,
-            traceparent: None,
-            webhook_url: None,
-            needs_approval: false,
-            estimate: None,
+            spec_version: i64::from(windrow_api_types::SCHEMA_VERSION),
+            ..NewJob::plain(self.id, NOBODY, self.workload.clone(), self.app.now())
         };
         match self.store.submit(vec![job]).await.map_err(text)?[..] {
             [Submitted::Created { seq, .. }] => {

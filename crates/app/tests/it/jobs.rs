@@ -112,22 +112,9 @@ on_both! {
         assert_eq!(test.app.reject_job(&admin, job.id, &empty).await.unwrap_err().code(), "invalid_request");
         // as a submit that needs approval leaves it
         let mut tx = test.db.begin().await.unwrap();
-        let new = windrow_store::hot::NewJob {
-            id: windrow_core::JobId::new(&*test.clock),
-            owner: ada.owner(),
-            workload: "echo".to_owned(),
-            spec: "{}".to_owned(),
-            spec_version: 1,
-            priority: windrow_core::Priority::Normal,
-            run_at: test.clock.now(),
-            budget: None,
-            idempotency: None,
-            request_id: None,
-            traceparent: None,
-            webhook_url: None,
-            needs_approval: true,
-            estimate: None,
-        };
+        let id = windrow_core::JobId::new(&*test.clock);
+        let plain = windrow_store::hot::NewJob::plain(id, ada.owner(), "echo", test.clock.now());
+        let new = windrow_store::hot::NewJob { needs_approval: true, ..plain };
         let second = windrow_store::hot::NewJob { id: windrow_core::JobId::new(&*test.clock), ..new.clone() };
         windrow_store::hot::submit(&mut tx, &[new.clone(), second.clone()], test.clock.now()).await.unwrap();
         tx.commit().await.unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use windrow_api_types::CheckState;
 use windrow_app::{Authority, KeptLines};
-use windrow_core::{Clock, JobId, OwnerId, Priority, Role};
+use windrow_core::{Clock, JobId, OwnerId, Role};
 use windrow_store::depth::depths;
 use windrow_store::hot::{self, NewJob};
 use windrow_store::jobs::{self, JobFilter};
@@ -106,22 +106,7 @@ async fn log_lines_are_shown_to_admins_and_to_whom_they_are_about() {
 }
 
 fn a_job(test: &TestApp) -> NewJob {
-    NewJob {
-        id: JobId::new(&*test.clock),
-        owner: OwnerId(0),
-        workload: String::new(),
-        spec: "{}".to_owned(),
-        spec_version: 1,
-        priority: Priority::Normal,
-        run_at: test.clock.now(),
-        budget: None,
-        idempotency: None,
-        request_id: None,
-        traceparent: None,
-        webhook_url: None,
-        needs_approval: false,
-        estimate: None,
-    }
+    NewJob::plain(JobId::new(&*test.clock), OwnerId(0), String::new(), test.clock.now())
 }
 
 #[tokio::test]

@@ -119,17 +119,23 @@ async fn what_was_taken_and_never_told_is_due_again() {
     test.finish().await;
 }
 
-#[tokio::test]
-async fn a_receiver_that_hangs_keeps_no_other_waiting_and_costs_few_attempts() {
-    let test = TestApp::sqlite().await;
+/// 170 webhooks are due for a receiver that takes connections, by the kernel, and never answers; behind them one for a
+/// receiver that does.
+async fn two_receivers(test: &TestApp) -> (TcpListener, tokio::net::TcpListener) {
     let ada = test.actor("ada").await;
-    // its connections are taken by the kernel, and nobody answers
     let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
     let answers = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
     for _ in 0..170 {
-        job_with_webhook(&test, &ada, format!("http://{}", hangs.local_addr().unwrap())).await;
+        job_with_webhook(test, &ada, format!("http://{}", hangs.local_addr().unwrap())).await;
     }
-    job_with_webhook(&test, &ada, format!("http://{}", answers.local_addr().unwrap())).await;
+    job_with_webhook(test, &ada, format!("http://{}", answers.local_addr().unwrap())).await;
+    (hangs, answers)
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_keeps_no_other_waiting_and_costs_few_attempts() {
+    let test = TestApp::sqlite().await;
+    let (_hangs, answers) = two_receivers(&test).await;
     let delivering = test.app.deliver_webhooks();
     // well before the hanging one's ten seconds are over
     let told = tokio::time::timeout(Duration::from_secs(5), answers.accept());
@@ -150,13 +156,7 @@ async fn a_receiver_that_hangs_keeps_no_other_waiting_and_costs_few_attempts() {
 #[tokio::test]
 async fn what_is_put_back_for_a_busy_host_is_not_due_all_at_once() {
     let test = TestApp::sqlite().await;
-    let ada = test.actor("ada").await;
-    let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
-    let answers = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
-    for _ in 0..170 {
-        job_with_webhook(&test, &ada, format!("http://{}", hangs.local_addr().unwrap())).await;
-    }
-    job_with_webhook(&test, &ada, format!("http://{}", answers.local_addr().unwrap())).await;
+    let (_hangs, answers) = two_receivers(&test).await;
     tokio::select! {
         told = answers.accept() => drop(told.unwrap()),
         tried = test.app.deliver_webhooks() => panic!("{tried:?} were tried before the other receiver was told"),

@@ -7,9 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use windrow_api_types::worker::{ClaimRequest, Lease, RunRef, StopReason};
 use windrow_blob::{BlobSettings, BlobStore, InstallationSalt, SigningKey};
-use windrow_core::{
-    Clock as _, JobId, JobStatus, OwnerId, PicoUsd, Priority, SharedClock, TestClock, Timestamp,
-};
+use windrow_core::{Clock as _, JobId, JobStatus, OwnerId, PicoUsd, SharedClock, TestClock, Timestamp};
 use windrow_store::hot::{NewBudget, NewJob, Submitted};
 use windrow_store::migrate::{self, PLATFORM};
 use windrow_store::{
@@ -84,20 +82,10 @@ impl Bench {
     pub async fn submit(&self, spec: Value, budget_pico: Option<i64>) -> JobId {
         let id = JobId::new(&*self.clock);
         let job = NewJob {
-            id,
-            owner: self.owner,
-            workload: super::Scripted::NAME.to_owned(),
             spec: spec.to_string(),
-            spec_version: 1,
-            priority: Priority::Normal,
-            run_at: self.clock.now(),
             budget: budget_pico.map(|cap| NewBudget { cap: PicoUsd::from_pico(cap), parent: None }),
-            idempotency: None,
             request_id: Some("r1".to_owned()),
-            traceparent: None,
-            webhook_url: None,
-            needs_approval: false,
-            estimate: None,
+            ..NewJob::plain(id, self.owner, super::Scripted::NAME, self.clock.now())
         };
         let submitted = self.store.submit(vec![job]).await.expect("the job is taken");
         assert!(matches!(submitted[..], [Submitted::Created { .. }]), "{submitted:?}");

@@ -213,6 +213,27 @@ async fn insert_postgres(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Resul
 }
 
 impl NewJob {
+    /// A job with an empty spec that is due `now`, of normal priority and without anything optional: for the rest, take it as
+    /// the base of a struct update.
+    pub fn plain(id: JobId, owner: OwnerId, workload: impl Into<String>, now: Timestamp) -> Self {
+        Self {
+            id,
+            owner,
+            workload: workload.into(),
+            spec: "{}".to_owned(),
+            spec_version: 1,
+            priority: Priority::Normal,
+            run_at: now,
+            budget: None,
+            idempotency: None,
+            request_id: None,
+            traceparent: None,
+            webhook_url: None,
+            needs_approval: false,
+            estimate: None,
+        }
+    }
+
     /// What is due keeps its place by when it was asked for, not by a time in the past that its owner may choose.
     fn first_run_at(&self, now: Timestamp) -> i64 {
         self.run_at.max(now).as_micros()

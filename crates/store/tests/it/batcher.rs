@@ -21,20 +21,8 @@ async fn store(db: Db) -> Store {
 
 fn job(n: u128, priority: Priority) -> NewJob {
     NewJob {
-        id: JobId(Uuid::from_u128(n)),
-        owner: OwnerId(1),
-        workload: "w".to_owned(),
-        spec: "{}".to_owned(),
-        spec_version: 1,
         priority,
-        run_at: Timestamp::from_micros(0),
-        budget: None,
-        idempotency: None,
-        request_id: None,
-        traceparent: None,
-        webhook_url: None,
-        needs_approval: false,
-        estimate: None,
+        ..NewJob::plain(JobId(Uuid::from_u128(n)), OwnerId(1), "w", Timestamp::from_micros(0))
     }
 }
 

@@ -8,7 +8,7 @@ mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
-use windrow_core::{Clock as _, JobId, JobSeq, JobStatus, OwnerId, Priority, Timestamp, WorkerId};
+use windrow_core::{Clock as _, JobId, JobSeq, JobStatus, OwnerId, Timestamp, WorkerId};
 use windrow_engine::Workload;
 use windrow_store::hot::{Caps, ClaimRequest, Claimed, End, EndRun, Ended, NewJob, Submitted, WorkerKind};
 use windrow_store::{Store, jobs};
@@ -62,22 +62,7 @@ impl Kept {
     }
 
     fn job(&self, workload: &str) -> NewJob {
-        NewJob {
-            id: JobId::new(&*self.app.clock),
-            owner: self.owner,
-            workload: workload.to_owned(),
-            spec: "{}".to_owned(),
-            spec_version: 1,
-            priority: Priority::Normal,
-            run_at: self.now(),
-            budget: None,
-            idempotency: None,
-            request_id: None,
-            traceparent: None,
-            webhook_url: None,
-            needs_approval: false,
-            estimate: None,
-        }
+        NewJob::plain(JobId::new(&*self.app.clock), self.owner, workload, self.now())
     }
 
     async fn submit(&self, job: NewJob) -> JobSeq {

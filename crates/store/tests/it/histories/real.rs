@@ -389,20 +389,16 @@ fn number(id: Uuid) -> u64 {
 
 fn new_job(job: &SubmitJob, now: Timestamp) -> NewJob {
     NewJob {
-        id: JobId(Uuid::from_u128(u128::from(job.job))),
-        owner: OwnerId(job.owner),
-        workload: job.workload.to_owned(),
-        spec: "{}".to_owned(),
-        spec_version: 1,
         priority: Priority::from_rank(i16::from(job.priority)).unwrap(),
-        run_at: now.plus(Duration::from_micros(u64::try_from(job.delay).unwrap())),
         budget: job.cap.map(|cap| NewBudget { cap: PicoUsd::from_pico(cap), parent: None }),
         idempotency: job.key.map(|(key, hash)| (format!("key{key}"), [hash; 32])),
-        request_id: None,
-        traceparent: None,
-        webhook_url: None,
         needs_approval: job.approval,
-        estimate: None,
+        ..NewJob::plain(
+            JobId(Uuid::from_u128(u128::from(job.job))),
+            OwnerId(job.owner),
+            job.workload,
+            now.plus(Duration::from_micros(u64::try_from(job.delay).unwrap())),
+        )
     }
 }
 

@@ -7,8 +7,8 @@ mod tree;
 
 use uuid::Uuid;
 use windrow_core::{
-    BudgetId, CallId, Clock, JobError, JobId, JobSeq, JobStatus, OwnerId, PicoUsd, Priority, RunOutcome,
-    TestClock, Timestamp, WorkerId,
+    BudgetId, CallId, Clock, JobError, JobId, JobSeq, JobStatus, OwnerId, PicoUsd, RunOutcome, TestClock,
+    Timestamp, WorkerId,
 };
 use windrow_store::hot::{
     self, Added, CallEnd, CallUsage, CancelAnswer, Caps, ClaimRequest, Claimed, Cursor, End, EndRun, Ended,
@@ -48,20 +48,9 @@ impl Bench {
     pub fn job(&mut self, owner: i64) -> NewJob {
         self.ids += 1;
         NewJob {
-            id: JobId(Uuid::from_u128(self.ids)),
-            owner: OwnerId(owner),
-            workload: "w".to_owned(),
             spec: "{\"a\":1}".to_owned(),
-            spec_version: 1,
-            priority: Priority::Normal,
-            run_at: self.now(),
-            budget: None,
-            idempotency: None,
             request_id: Some("r".to_owned()),
-            traceparent: None,
-            webhook_url: None,
-            needs_approval: false,
-            estimate: None,
+            ..NewJob::plain(JobId(Uuid::from_u128(self.ids)), OwnerId(owner), "w", self.now())
         }
     }
 
