@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use windrow_core::{JobId, JobStatus, PicoUsd, Priority, Timestamp};
+use windrow_core::{JobId, JobStatus, LedgerKind, PicoUsd, Priority, Timestamp};
 
 use crate::page::{CommaList, page_size};
 use crate::problem::Problem;
 use crate::run::JobFailure;
-use crate::schema::{JobStatusSchema, PrioritySchema};
+use crate::schema::{JobStatusSchema, LedgerKindSchema, PrioritySchema};
 
 /// A wish for work.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -31,6 +31,11 @@ pub struct SubmitJob {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, examples("2.50"))]
     pub budget_usd: Option<PicoUsd>,
+    /// What counts against the budget: `model`, which always does, and if named `compute` (worker time) and `storage` (puts
+    /// and gets), at the configured prices. `["model"]` unless told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<LedgerKindSchema>>)]
+    pub budget_counts: Option<Vec<LedgerKind>>,
     /// Is sent a signed POST when the job has ended (Standard Webhooks).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_url: Option<String>,
@@ -100,6 +105,10 @@ pub struct Job {
     pub priority: Priority,
     #[schema(value_type = Option<String>)]
     pub budget_usd: Option<PicoUsd>,
+    /// What counts against the budget; null without one.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<LedgerKindSchema>>)]
+    pub budget_counts: Option<Vec<LedgerKind>>,
     pub cost: JobCost,
     pub tokens: JobTokens,
     /// How many records the job has made so far.
@@ -161,7 +170,8 @@ pub struct JobCost {
     /// would have taken too long.
     #[schema(value_type = Option<String>)]
     pub estimate: Option<PicoUsd>,
-    /// What is settled.
+    /// What is settled: calls of models, and worker time, puts and gets where those have a price, whether they count against
+    /// the budget or not.
     #[schema(value_type = String, examples("0.0132"))]
     pub actual: PicoUsd,
     /// What is held for calls in flight, at their worst case.

@@ -7,7 +7,7 @@ use windrow_core::{CallId, JobId, LedgerKind, PicoUsd, Timestamp};
 use crate::page::page_size;
 use crate::schema::LedgerKindSchema;
 
-/// What one call cost.
+/// What one call cost, or the worker time or the puts and gets of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LedgerRow {
     /// Absent on compute and storage.
@@ -28,9 +28,14 @@ pub struct LedgerRow {
     pub cached_tokens: u64,
     #[schema(value_type = String)]
     pub cost_usd: PicoUsd,
-    /// The version of the price table that the cost was worked out with.
+    /// The version of the price table that the cost was worked out with; of compute and storage the price itself.
     pub price_version: Option<String>,
+    /// From the request to its answer; of compute the time that is booked.
     pub duration_ms: Option<u64>,
+    /// How many objects were put; storage only.
+    pub puts: Option<u64>,
+    /// How many objects, or ranges of them, were got; storage only.
+    pub gets: Option<u64>,
     /// The provider's own id of the request.
     pub provider_request_id: Option<String>,
     #[schema(value_type = String, format = DateTime)]
@@ -63,7 +68,10 @@ pub enum RollupBy {
     #[default]
     Day,
     Workload,
+    /// Calls of models only.
     Model,
+    /// `model`, `compute`, `storage`.
+    Kind,
 }
 
 /// Which rollups: the caller's own.
@@ -85,8 +93,9 @@ pub struct RollupQuery {
 /// What a group of calls cost together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LedgerRollup {
-    /// The day, the workload or the model.
+    /// The day, the workload, the model or the kind.
     pub key: String,
+    /// Of models.
     pub calls: u64,
     pub input_tokens: u64,
     pub output_tokens: u64,

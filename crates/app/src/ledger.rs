@@ -29,7 +29,7 @@ impl App {
         Ok(cursor::page(rows, size, |row| row.seq, row))
     }
 
-    /// The actor's own sums by day, workload or model; some seconds behind the rows.
+    /// The actor's own sums by day, workload, model or kind; some seconds behind the rows.
     pub async fn ledger_rollups(
         &self,
         actor: &Actor,
@@ -47,6 +47,7 @@ impl App {
             RollupBy::Day => GroupBy::Day,
             RollupBy::Workload => GroupBy::Workload,
             RollupBy::Model => GroupBy::Model,
+            RollupBy::Kind => GroupBy::Kind,
         };
         let mut conn = self.read().await?;
         let sums =
@@ -159,6 +160,8 @@ fn row(row: ledger::LedgerRow) -> LedgerRow {
         cost_usd: row.cost,
         price_version: row.price_version,
         duration_ms: row.duration_us.map(|us| us / 1000),
+        puts: row.puts,
+        gets: row.gets,
         provider_request_id: row.provider_request_id,
         at: row.at,
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use windrow_config::Config;
 use windrow_core::{PicoUsd, Priority};
+use windrow_engine::Limits;
 
 /// Limits and lifetimes.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,11 @@ pub struct AppSettings {
     pub approval_above_by_workload: BTreeMap<String, PicoUsd>,
     /// Of jobs whose submit names none, by workload, where the configuration says something.
     pub priority_by_workload: BTreeMap<String, Priority>,
+    /// How long one run may take, where the operator set another time than the platform's usual; it stands above what workloads
+    /// say themselves.
+    pub run_deadline: Option<Duration>,
+    /// By workload, where the configuration says something.
+    pub run_deadline_by_workload: BTreeMap<String, Duration>,
     /// How long objects of dead uploads are kept.
     pub dead_uploads: Duration,
     /// How long ledger rows are kept.
@@ -51,6 +57,8 @@ impl Default for AppSettings {
             approval_above: None,
             approval_above_by_workload: BTreeMap::new(),
             priority_by_workload: BTreeMap::new(),
+            run_deadline: None,
+            run_deadline_by_workload: BTreeMap::new(),
             dead_uploads: Duration::from_secs(24 * 3600),
             ledger: Duration::from_secs(90 * 24 * 3600),
         }
@@ -68,7 +76,13 @@ impl AppSettings {
         let priority = |(name, section): (&String, &windrow_config::WorkloadSection)| {
             section.priority.map(|priority| (name.clone(), priority))
         };
+        let deadline = |(name, section): (&String, &windrow_config::WorkloadSection)| {
+            section.run_deadline.map(|deadline| (name.clone(), deadline))
+        };
+        let usual = Limits::default().deadline;
         Self {
+            run_deadline: Some(config.worker.run_deadline).filter(|set| *set != usual),
+            run_deadline_by_workload: config.workloads.iter().filter_map(deadline).collect(),
             upload_link: config.storage.upload_link_ttl,
             download_link: config.storage.download_link_ttl,
             upload_max: config.limits.upload_max,
@@ -87,6 +101,11 @@ impl AppSettings {
     /// Above which amount a job of this workload waits for an admin's approval; none when it never does.
     pub fn approval_above(&self, workload: &str) -> Option<PicoUsd> {
         self.approval_above_by_workload.get(workload).copied().or(self.approval_above)
+    }
+
+    /// How long one run of this workload may take; none when that is for the workload to say.
+    pub fn run_deadline(&self, workload: &str) -> Option<Duration> {
+        self.run_deadline_by_workload.get(workload).copied().or(self.run_deadline)
     }
 
     /// Whether a job waits for an admin's approval. What counts is the most that it may cost; without a budget, what it is

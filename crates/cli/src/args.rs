@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use windrow_core::{JobId, JobStatus, PicoUsd, Priority, Role, Scope, Timestamp};
+use windrow_core::{JobId, JobStatus, LedgerKind, PicoUsd, Priority, Role, Scope, Timestamp};
 
 use crate::children::Share;
 
@@ -234,6 +234,9 @@ pub(crate) struct Submit {
     pub(crate) run_at: Option<Timestamp>,
     #[arg(long, value_name = "USD")]
     pub(crate) budget_usd: Option<PicoUsd>,
+    /// What counts against the budget: model, and compute or storage too.
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    pub(crate) budget_counts: Option<Vec<LedgerKind>>,
     /// Posts with the same key make one job.
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,

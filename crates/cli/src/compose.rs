@@ -17,7 +17,7 @@ use windrow_models::Models;
 use windrow_plugin::Plugin;
 use windrow_rest::{ApiRouter, ApiState, HttpLimits};
 use windrow_store::migrate;
-use windrow_store::{Db, DbOptions, Store, StoreOptions};
+use windrow_store::{Db, DbOptions, Store, StoreOptions, WorkPrices};
 
 use crate::datadir::{DataDir, OwnerLock};
 use crate::logging::kept::KeptFiles;
@@ -88,6 +88,11 @@ async fn connect(config: &Config) -> anyhow::Result<Db> {
         max_connections: section.max_connections,
         acquire_timeout: section.acquire_timeout,
         application_name: "windrow".to_owned(),
+        prices: WorkPrices {
+            compute_hour: config.worker.compute_usd_per_hour,
+            puts_1000: config.storage.put_usd_per_1000,
+            gets_1000: config.storage.get_usd_per_1000,
+        },
         ..DbOptions::default()
     };
     let url = match config.database() {

@@ -124,9 +124,7 @@ fn limit_overrides(platform: &Platform) -> HashMap<String, LimitOverride> {
     let of = |name: &str| {
         let section = config.workloads.get(name);
         LimitOverride {
-            deadline: section
-                .and_then(|section| section.run_deadline)
-                .or_else(|| unusual(config.worker.run_deadline, usual.deadline)),
+            deadline: platform.app.parts.settings.run_deadline(name),
             stall: section
                 .and_then(|section| section.stall_limit)
                 .or_else(|| unusual(config.worker.stall_limit, usual.stall)),

@@ -88,9 +88,9 @@ pub const CONTRACT: &[Setting] = &[
     setting("WINDROW_DOWNLOAD_LINK_TTL", "storage.download_link_ttl", Kind::Duration, "45m",
         "How long a signed download link lives; seven days at most."),
     setting("WINDROW_STORAGE_PUT_USD_PER_1000", "storage.put_usd_per_1000", Kind::Money, "0",
-        "What a thousand puts cost, for the ledger.").by(SetBy::Operator),
+        "What a thousand puts of objects by runs cost, for the ledger; 0 books none.").by(SetBy::Operator),
     setting("WINDROW_STORAGE_GET_USD_PER_1000", "storage.get_usd_per_1000", Kind::Money, "0",
-        "What a thousand gets cost, for the ledger.").by(SetBy::Operator),
+        "What a thousand gets of objects by runs cost, for the ledger; 0 books none.").by(SetBy::Operator),
     setting("S3_BUCKET", "storage.s3_bucket", Kind::Text, "",
         "The bucket, where storage is S3. This version has no S3 storage and does not use it.")
         .by(SetBy::Infrastructure),
@@ -174,7 +174,7 @@ pub const CONTRACT: &[Setting] = &[
     setting("WINDROW_STALL_LIMIT", "worker.stall_limit", Kind::Duration, "10m",
         "How long a run may go without progress, where its workload says nothing else."),
     setting("WINDROW_COMPUTE_USD_PER_HOUR", "worker.compute_usd_per_hour", Kind::Money, "0",
-        "What an hour of one run costs, for the ledger.").by(SetBy::Operator),
+        "What an hour of one run costs, for the ledger; 0 books none.").by(SetBy::Operator),
     // ---- retries
     setting("WINDROW_RETRY_BASE", "retry.base", Kind::Duration, "2s",
         "The longest wait after a job's first transient error; it doubles with each further one.")

@@ -3,6 +3,7 @@
 //! Pure: this crate knows no runtime, database, file system or network. Time comes in through [`Clock`], randomness
 //! through arguments. Everything else in the workspace may depend on it; it depends on nothing of the workspace.
 
+pub mod budget;
 pub mod clock;
 pub mod error;
 pub mod ids;
@@ -12,6 +13,7 @@ pub mod retry;
 pub mod status;
 pub mod trace;
 
+pub use budget::BudgetCounts;
 pub use clock::{Clock, SharedClock, SystemClock, TestClock, Timestamp};
 pub use error::{ErrorClass, FieldError, JobError};
 pub use ids::{

@@ -27,6 +27,7 @@ pub struct Model {
     pub(crate) id: String,
     pub(crate) provider: Arc<dyn ModelProvider>,
     pub(crate) price: Option<Price>,
+    pub(crate) price_version: String,
     pub(crate) max_output_tokens: Option<u64>,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) limits: Limits,
@@ -67,6 +68,12 @@ impl Model {
     /// What a token costs; `None` for a model without a known price (`allow_unpriced`).
     pub const fn price(&self) -> Option<&Price> {
         self.price.as_ref()
+    }
+
+    /// Where the price comes from, for ledger rows: [`TABLE_VERSION`](crate::price::TABLE_VERSION) of the built-in tables,
+    /// [`Price::own_version`] of an operator's own, `unpriced`.
+    pub fn price_version(&self) -> &str {
+        &self.price_version
     }
 
     /// Whether its calls can cost anything: then a budget is needed.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use windrow_core::PicoUsd;
 
 use crate::response::Usage;
@@ -71,6 +72,14 @@ impl Price {
     pub fn worst_case(&self, input_tokens: u64, output_tokens: u64) -> PicoUsd {
         let input = self.dearest_input().saturating_mul(input_tokens);
         input.saturating_add(self.output.saturating_mul(output_tokens))
+    }
+
+    /// Stands on ledger rows that were priced by an operator's own price instead of the tables: `own-` and the first eight
+    /// hexadecimal digits of a SHA-256 of the price, so that rows of one price can be told from those of another.
+    pub fn own_version(&self) -> String {
+        let cached = self.cached_input.map_or("-".to_owned(), |price| price.as_pico().to_string());
+        let text = format!("{}:{}:{cached}", self.input.as_pico(), self.output.as_pico());
+        format!("own-{}", hex::encode(&Sha256::digest(text)[..4]))
     }
 
     fn dearest_input(&self) -> PicoUsd {
@@ -222,6 +231,20 @@ mod tests {
         );
         assert_eq!((price(10).cost(&cached).as_pico(), price(300).cost(&cached).as_pico()), (2_100, 5_000));
         assert_eq!(price(300).worst_case(10, 4).as_pico(), 5_000, "a cache dearer than fresh tokens");
+    }
+
+    #[test]
+    fn each_price_of_ones_own_has_a_version_of_its_own() {
+        let price = |input, output, cached: Option<i64>| Price {
+            input: PicoUsd::from_pico(input),
+            output: PicoUsd::from_pico(output),
+            cached_input: cached.map(PicoUsd::from_pico),
+        };
+        let versions = [price(1, 2, None), price(2, 1, None), price(1, 2, Some(0)), price(12, 0, None)];
+        let versions: Vec<String> = versions.iter().map(Price::own_version).collect();
+        assert_eq!(versions[0], price(1, 2, None).own_version());
+        assert_eq!(versions.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{versions:?}");
+        assert!(versions.iter().all(|version| version.len() == 12), "{versions:?}");
     }
 
     #[test]

@@ -223,9 +223,14 @@ impl Models {
     fn build(&self, served: &Served, id: &str, bare: &str) -> Result<Model, ResolveError> {
         let own = |by_id: &BTreeMap<String, Price>| by_id.get(id).or_else(|| by_id.get(bare)).copied();
         let listed = price::lookup(bare);
-        let price = own(&self.settings.prices)
-            .or(served.price)
-            .or_else(|| listed.as_ref().map(price::PricedModel::price));
+        let set = own(&self.settings.prices).or(served.price.filter(|_| id != offline::MODEL_ID));
+        let (price, price_version) = match (set, &listed) {
+            (Some(set), _) => (Some(set), set.own_version()),
+            (None, Some(listed)) => (Some(listed.price()), price::TABLE_VERSION.to_owned()),
+            // free of itself
+            (None, None) if id == offline::MODEL_ID => (served.price, price::TABLE_VERSION.to_owned()),
+            (None, None) => (None, "unpriced".to_owned()),
+        };
         if price.is_none() && !self.settings.allow_unpriced {
             return Err(ResolveError::Unpriced { id: id.to_owned() });
         }
@@ -238,6 +243,7 @@ impl Models {
             id: id.to_owned(),
             provider: Arc::clone(&served.provider),
             price,
+            price_version,
             max_output_tokens: listed.and_then(|line| line.max_output_tokens),
             tokenizer,
             limits,

@@ -6,7 +6,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres, SqlStr, Sqlite, SqliteConnection, Transaction};
 
 use crate::fault::{FaultPoint, Guard, SharedFaultHook};
-use crate::{Dialect, StoreError};
+use crate::{Dialect, StoreError, WorkPrices};
 
 /// The driver's connection that the macros hand a statement to.
 #[derive(Debug)]
@@ -94,6 +94,7 @@ pub struct Tx {
     conn: Conn,
     savepoints: usize,
     notes: Notes,
+    prices: WorkPrices,
 }
 
 /// What others should hear of once a transaction is committed.
@@ -124,8 +125,13 @@ impl Notes {
 }
 
 impl Tx {
-    pub(crate) fn new(link: Link, faults: Option<SharedFaultHook>) -> Self {
-        Self { conn: Conn::new(link, faults), savepoints: 0, notes: Notes::default() }
+    pub(crate) fn new(link: Link, faults: Option<SharedFaultHook>, prices: WorkPrices) -> Self {
+        Self { conn: Conn::new(link, faults), savepoints: 0, notes: Notes::default(), prices }
+    }
+
+    /// What the work of runs is booked at.
+    pub(crate) const fn prices(&self) -> WorkPrices {
+        self.prices
     }
 
     /// What is to be told after the commit; a part that was rolled back may have left a word too many.

@@ -9,7 +9,7 @@ use sqlx::{PgPool, SqlitePool};
 
 use crate::conn::Link;
 use crate::fault::SharedFaultHook;
-use crate::{Conn, Dialect, StoreError, Tx};
+use crate::{Conn, Dialect, StoreError, Tx, WorkPrices};
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct DbOptions {
     pub application_name: String,
     /// Where LISTEN connects to, for those behind a pooler; default: the database's own URL.
     pub listen_url: Option<String>,
+    /// What the work of runs is booked at.
+    pub prices: WorkPrices,
 }
 
 impl Default for DbOptions {
@@ -37,6 +39,7 @@ impl Default for DbOptions {
             read_limit: Duration::from_secs(20),
             application_name: "windrow".to_owned(),
             listen_url: None,
+            prices: WorkPrices::default(),
         }
     }
 }
@@ -138,7 +141,7 @@ impl Db {
             }
             Pools::Postgres { writers, .. } => Link::PostgresTx(sql("BEGIN", writers.begin().await)?),
         };
-        Ok(Tx::new(link, self.faults.clone()))
+        Ok(Tx::new(link, self.faults.clone(), self.options.prices))
     }
 
     /// A connection for reads; on SQLite it can't write. It fails with [`StoreError::TimeLimit`] past the read limit.
@@ -167,7 +170,7 @@ impl Db {
                 Link::PostgresTx(sql("BEGIN", begin)?)
             }
         };
-        Ok(Tx::new(link, None))
+        Ok(Tx::new(link, None, self.options.prices))
     }
 
     /// The SQLite writer outside a transaction, for PRAGMAs and checkpoints of the log; PostgreSQL: any connection.

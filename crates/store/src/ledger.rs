@@ -22,6 +22,9 @@ crate::row! {
         pub price_version: Option<String>,
         pub provider_request_id: Option<String>,
         pub duration_us: Option<u64>,
+        /// Of storage rows.
+        pub puts: Option<u64>,
+        pub gets: Option<u64>,
         pub at: Timestamp,
     }
 }
@@ -71,7 +74,9 @@ crate::row! {
 pub enum GroupBy {
     Day,
     Workload,
+    /// Calls of models only.
     Model,
+    Kind,
 }
 
 /// The job and all its descendants.
@@ -89,7 +94,8 @@ pub async fn of_tree(
 ) -> Result<Vec<LedgerRow>, StoreError> {
     let sql = format!(
         "{TREE} SELECT l.seq, l.entry, l.kind, l.call_id, j.id AS job_id, l.run, l.step, l.model, l.input_tokens,
-             l.output_tokens, l.cached_tokens, l.cost, l.price_version, l.provider_request_id, l.duration_us, l.at
+             l.output_tokens, l.cached_tokens, l.cost, l.price_version, l.provider_request_id, l.duration_us, l.puts,
+             l.gets, l.at
          FROM ledger l JOIN jobs j ON j.seq = l.job_seq
          WHERE l.job_seq IN (SELECT seq FROM tree) AND ($2 IS NULL OR l.seq > $2) ORDER BY l.seq LIMIT $3"
     );
@@ -102,7 +108,7 @@ pub async fn sums_of_tree(conn: &mut Conn, root: JobSeq) -> Result<Sums, StoreEr
         "{TREE}, all_of_it AS (
              SELECT t.calls, t.input_tokens, t.output_tokens, t.cached_tokens, t.cost FROM job_rollups t WHERE t.job_seq = $1
              UNION ALL
-             SELECT CASE WHEN l.entry = 'correction' THEN 0 ELSE 1 END, l.input_tokens, l.output_tokens, l.cached_tokens, l.cost
+             SELECT CASE WHEN l.kind = 'model' AND l.entry <> 'correction' THEN 1 ELSE 0 END, l.input_tokens, l.output_tokens, l.cached_tokens, l.cost
              FROM ledger l
              WHERE l.seq > (SELECT seq FROM ledger_watermark) AND l.job_seq IN (SELECT seq FROM tree)
          )
@@ -117,7 +123,7 @@ const SUMS: &str = "CAST(coalesce(sum(calls), 0) AS bigint) AS calls,
     CAST(coalesce(sum(cached_tokens), 0) AS bigint) AS cached_tokens,
     CAST(coalesce(sum(cost), 0) AS bigint) AS cost";
 
-/// An owner's sums by day, workload or model, over days of the form `YYYY-MM-DD`, both included; as of the watermark.
+/// An owner's sums by day, workload, model or kind, over days of the form `YYYY-MM-DD`, both included; as of the watermark.
 pub async fn rollups(
     conn: &mut Conn,
     owner: OwnerId,
@@ -129,10 +135,12 @@ pub async fn rollups(
         GroupBy::Day => "day",
         GroupBy::Workload => "workload",
         GroupBy::Model => "model",
+        GroupBy::Kind => "kind",
     };
+    let which = if by == GroupBy::Model { "AND kind = 'model'" } else { "" };
     let sql = format!(
         "SELECT {column} AS key, {SUMS} FROM ledger_rollups
-         WHERE owner_id = $1 AND ($2 IS NULL OR day >= $2) AND ($3 IS NULL OR day <= $3)
+         WHERE owner_id = $1 AND ($2 IS NULL OR day >= $2) AND ($3 IS NULL OR day <= $3) {which}
          GROUP BY {column} ORDER BY {column}"
     );
     fetch_all!(conn, Rollup, sqlx::AssertSqlSafe(sql), owner, since, until)
@@ -152,7 +160,7 @@ pub async fn roll_up(tx: &mut Tx, high: i64, limit: u32) -> Result<u64, StoreErr
         "strftime('%Y-%m-%d', at / 1000000, 'unixepoch')",
         "to_char(to_timestamp(at / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
     );
-    let one = "CASE WHEN entry = 'correction' THEN 0 ELSE 1 END";
+    let one = "CASE WHEN kind = 'model' AND entry <> 'correction' THEN 1 ELSE 0 END";
     let by_day = format!(
         "INSERT INTO ledger_rollups (owner_id, workload, kind, model, day, calls, input_tokens, output_tokens, cached_tokens, cost)
          SELECT owner_id, workload, kind, coalesce(model, ''), {day}, sum({one}), CAST(sum(input_tokens) AS bigint),

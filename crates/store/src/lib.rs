@@ -25,6 +25,7 @@ mod macros;
 pub mod migrate;
 pub mod objects;
 pub mod outbox;
+pub mod prices;
 pub mod runs;
 pub mod sql;
 pub mod store;
@@ -36,6 +37,7 @@ pub use db::{Db, DbOptions};
 pub use dialect::{Col, Dialect, ListOf, Sql, json_ints, json_rows, json_texts, json_uuids};
 pub use error::{Fault, StoreError};
 pub use migrate::{MigrationError, MigrationSet};
+pub use prices::WorkPrices;
 pub use store::{Store, StoreOptions, UnitFuture, Wakes};
 
 /// For the macros, and for workloads' own row types.

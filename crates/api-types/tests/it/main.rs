@@ -41,6 +41,7 @@ fn job() -> Job {
         progress: JobProgress { done: 50, total: Some(200) },
         priority: Priority::Normal,
         budget_usd: Some(PicoUsd::from_usd(2)),
+        budget_counts: Some(vec![LedgerKind::Model, LedgerKind::Compute]),
         cost: JobCost {
             estimate: None,
             actual: PicoUsd::from_pico(13_200_000_000),
@@ -122,6 +123,8 @@ fn bodies_around_a_job() {
         cost_usd: PicoUsd::from_pico(125_000_000),
         price_version: Some("2026-11-01".to_owned()),
         duration_ms: Some(12),
+        puts: None,
+        gets: None,
         provider_request_id: None,
         at: at(),
     };

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use windrow_api_types::SubmitJob;
+use windrow_core::BudgetCounts;
 
 /// SHA-256 of the request in one certain form: the order of fields and spaces do not count, nor do defaults that were
 /// written out. The key itself is no part of it, so that a batch item and a single submit are the same request.
@@ -25,6 +26,11 @@ pub(super) fn request_hash(request: &SubmitJob) -> [u8; 32] {
             }
             None => text.push_str("-;"),
         }
+    }
+    // said only where it is not the default, so that keys which were used before it could be said still fit
+    let counts = request.budget_counts.as_deref().and_then(BudgetCounts::of).unwrap_or_default();
+    if counts != BudgetCounts::default() {
+        let _ = write!(text, "counts:{}:{};", counts.compute, counts.storage);
     }
     write_sorted(&mut text, &request.spec);
     Sha256::digest(text.as_bytes()).into()
@@ -73,6 +79,7 @@ mod tests {
             r#"{"workload":"echo","spec":{"a":1,"b":{"c":[1,2],"d":null}},"priority":"normal"}"#,
             r#"{"workload":"echo","spec":{"a":1,"b":{"c":[1,2],"d":null}},"schema_version":1}"#,
             r#"{"workload":"echo","spec":{"a":1,"b":{"c":[1,2],"d":null}},"idempotency_key":"k"}"#,
+            r#"{"workload":"echo","spec":{"a":1,"b":{"c":[1,2],"d":null}},"budget_counts":["model"]}"#,
         ] {
             assert_eq!(hash(same), base, "{same}");
         }
@@ -88,6 +95,8 @@ mod tests {
             r#"{"workload":"echo","spec":{"a":1,"b":null}}"#,
             r#"{"workload":"echo","spec":{"a":1},"priority":"high"}"#,
             r#"{"workload":"echo","spec":{"a":1},"budget_usd":"1"}"#,
+            r#"{"workload":"echo","spec":{"a":1},"budget_counts":["model","compute"]}"#,
+            r#"{"workload":"echo","spec":{"a":1},"budget_counts":["model","storage"]}"#,
             r#"{"workload":"echo","spec":{"a":1},"run_at":"2026-01-01T00:00:00Z"}"#,
             r#"{"workload":"echo","spec":{"a":1},"webhook_url":"https://example.org/"}"#,
         ] {

@@ -2,7 +2,7 @@
 
 use tracing::{Instrument as _, Span};
 use windrow_api_types::{Job, SubmitJob};
-use windrow_core::{FieldError, JobId, PicoUsd, Timestamp};
+use windrow_core::{BudgetCounts, FieldError, JobId, PicoUsd, Timestamp};
 use windrow_engine::{PrepareError, SubmitContext, spans};
 use windrow_store::hot::{NewBudget, NewJob, Submitted};
 use windrow_store::{Conn, jobs};
@@ -100,6 +100,10 @@ impl App {
             .budget_usd
             .or_else(|| workload.spec_budget(&request.spec))
             .or(self.parts.settings.default_budget);
+        if budget.is_none() && request.budget_counts.is_some() {
+            let message = "says what counts against a budget, and the job has none: set budget_usd, too";
+            return Err(AppError::invalid("/budget_counts", message));
+        }
         let (models, blob) = (&self.parts.models, &self.parts.blob);
         let context = SubmitContext { owner: actor.owner(), job: id, now, budget, models, blob };
         let prepared = workload.prepare(conn, &context, request.spec.clone()).await.map_err(refused)?;
@@ -130,6 +134,7 @@ fn new_job(
     idempotency: Option<(String, [u8; 32])>,
     now: Timestamp,
 ) -> NewJob {
+    let counts = request.budget_counts.as_deref().and_then(BudgetCounts::of).unwrap_or_default();
     NewJob {
         id,
         owner: actor.owner(),
@@ -138,7 +143,7 @@ fn new_job(
         spec_version: i64::from(request.schema_version.unwrap_or(windrow_api_types::SCHEMA_VERSION)),
         priority: request.priority.unwrap_or_default(),
         run_at: request.run_at.unwrap_or(now),
-        budget: budget.map(|cap| NewBudget { cap, parent: None }),
+        budget: budget.map(|cap| NewBudget { counts, ..NewBudget::of(cap) }),
         idempotency,
         request_id: actor.request_id.clone(),
         traceparent: spans::position(&Span::current(), actor.traceparent).map(|at| at.to_string()),

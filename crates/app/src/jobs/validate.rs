@@ -5,7 +5,7 @@ use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 use url::Url;
 use windrow_api_types::{SCHEMA_VERSION, SubmitJob};
-use windrow_core::FieldError;
+use windrow_core::{BudgetCounts, FieldError};
 
 use crate::{App, AppError};
 
@@ -30,6 +30,10 @@ pub(super) fn check(app: &App, request: &SubmitJob) -> Result<(), AppError> {
     }
     if request.budget_usd.is_some_and(|budget| budget.as_pico() < 0) {
         errors.push(FieldError::new("/budget_usd", "must not be negative"));
+    }
+    if request.budget_counts.as_deref().is_some_and(|kinds| BudgetCounts::of(kinds).is_none()) {
+        let message = "must name \"model\": calls of models always count";
+        errors.push(FieldError::new("/budget_counts", message));
     }
     if let Some(problem) = request.webhook_url.as_deref().and_then(webhook_problem) {
         errors.push(FieldError::new("/webhook_url", problem));

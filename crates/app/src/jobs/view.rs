@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 use windrow_api_types::{Job, JobCost, JobFailure, JobLinks, JobProgress, JobTokens, Run, SCHEMA_VERSION};
-use windrow_core::{ErrorClass, JobStatus, PicoUsd, RunOutcome, Timestamp, TraceParent};
+use windrow_core::{
+    BudgetCounts, ErrorClass, JobStatus, LedgerKind, PicoUsd, RunOutcome, Timestamp, TraceParent,
+};
 use windrow_store::StoreError;
 use windrow_store::jobs::JobRow;
 use windrow_store::ledger::Sums;
@@ -15,7 +17,8 @@ pub(crate) fn job(app: &App, row: JobRow, sums: Option<&Sums>) -> Result<Job, Ap
     let now = app.now();
     let spec = json("jobs", "spec", &row, &row.spec)?;
     let output = row.output.as_deref().map(|text| json("results", "output", &row, text)).transpose()?;
-    let deadline = app.parts.workloads.get(&row.workload).map(|workload| workload.limits().deadline);
+    let own = app.parts.workloads.get(&row.workload).map(|workload| workload.limits().deadline);
+    let deadline = app.parts.settings.run_deadline(&row.workload).or(own);
     let reopened = row.last_run.is_some_and(|run| run <= row.reopened_run);
     let done = row.done.unwrap_or(0);
     let records = output.as_ref().and_then(|output| output.get("records")).and_then(Value::as_u64);
@@ -29,6 +32,7 @@ pub(crate) fn job(app: &App, row: JobRow, sums: Option<&Sums>) -> Result<Job, Ap
         progress: JobProgress { done, total: row.total },
         priority: row.priority,
         budget_usd: row.cap,
+        budget_counts: budget_counts(&row),
         cost: cost(&row, sums),
         tokens: tokens(&row, sums),
         records: records.unwrap_or(done),
@@ -46,7 +50,7 @@ pub(crate) fn job(app: &App, row: JobRow, sums: Option<&Sums>) -> Result<Job, Ap
         started_at: row.first_started_at.or(row.running_since),
         ended_at: ended,
         error: failure(row.class, row.code, row.error, row.user_fault)
-            .filter(|_| row.status != JobStatus::Completed),
+            .filter(|_| row.status != JobStatus::Completed && !reopened),
         result: output.filter(|_| ended.is_some()),
         links: JobLinks::of(row.id),
         stage: row.stage,
@@ -79,6 +83,11 @@ fn cost(row: &JobRow, sums: Option<&Sums>) -> JobCost {
         actual: row.spent.map_or(summed, |spent| spent.max(summed)),
         reserved: row.reserved.unwrap_or(PicoUsd::ZERO),
     }
+}
+
+fn budget_counts(row: &JobRow) -> Option<Vec<LedgerKind>> {
+    let (compute, storage) = row.counts_compute.zip(row.counts_storage)?;
+    row.cap.map(|_| BudgetCounts { compute, storage }.kinds())
 }
 
 fn tokens(row: &JobRow, sums: Option<&Sums>) -> JobTokens {

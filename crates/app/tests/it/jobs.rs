@@ -1,10 +1,14 @@
 //! Listing, cancelling, retrying, deciding.
 
+use std::time::Duration;
+
 use serde_json::json;
 use windrow_api_types::{CommaList, Decision, JobListQuery, RetryJob};
+use windrow_app::AppSettings;
 use windrow_core::{Clock, JobError, JobStatus, Role, RunOutcome};
 use windrow_store::hot::End;
-use windrow_test_support::{TestApp, on_both};
+use windrow_test_support::app::TestAppOptions;
+use windrow_test_support::{TestApp, TestDb, on_both};
 
 on_both! {
     async fn jobs_are_paged_without_gaps_or_repeats(db) {
@@ -43,6 +47,26 @@ on_both! {
         let error = test.app.cancel_job(&ada, job.id).await.unwrap_err();
         assert_eq!((error.status(), error.code()), (409, "job_state"));
         assert_eq!(test.complete_all().await, 0);
+        test.finish().await;
+    }
+
+    async fn a_job_that_is_tried_again_shows_no_error_of_before(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let job = test.submit(&ada, json!({"text": "a"})).await;
+        let run = test.claim(1).await.remove(0);
+        let fail = || End::Fail { error: JobError::permanent("broken", "it broke"), dead_letter: true };
+        test.end(&run, fail()).await;
+        assert_eq!(test.app.show_job(&ada, job.id).await.unwrap().error.unwrap().code, "broken");
+        let reopened = test.app.retry_job(&ada, job.id, &RetryJob::default()).await.unwrap();
+        assert_eq!((reopened.status, reopened.error), (JobStatus::Queued, None));
+        let run = test.claim(1).await.remove(0);
+        assert_eq!(test.app.show_job(&ada, job.id).await.unwrap().error, None, "while it runs");
+        let now = test.clock.now();
+        test.end(&run, End::Retry { at: now, error: JobError::transient("busy", "later") }).await;
+        let again = test.app.show_job(&ada, job.id).await.unwrap();
+        assert_eq!((again.status, again.error.unwrap().code.as_str()), (JobStatus::Queued, "busy"), "its own");
+        test.complete_all().await;
         test.finish().await;
     }
 
@@ -127,6 +151,32 @@ on_both! {
         let actions: Vec<&str> = audit.items.iter().map(|entry| entry.action.as_str()).collect();
         assert_eq!(actions, ["job.reject", "job.approve", "user.grant"]);
         test.complete_all().await;
+        test.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_runs_time_follows_the_configured_deadline() {
+    let seconds = Duration::from_secs;
+    for (all, echo, expected) in
+        [(None, None, 6 * 3600), (Some(60), None, 60), (Some(60), Some(5), 5), (None, Some(5), 5)]
+    {
+        let settings = AppSettings {
+            run_deadline: all.map(seconds),
+            run_deadline_by_workload: echo
+                .map(|echo| ("echo".to_owned(), seconds(echo)))
+                .into_iter()
+                .collect(),
+            ..AppSettings::default()
+        };
+        let options = TestAppOptions { settings: Some(settings), ..TestAppOptions::default() };
+        let test = TestApp::start_with(TestDb::sqlite().await, options).await;
+        let ada = test.actor("ada").await;
+        let job = test.submit(&ada, json!({"text": "a"})).await;
+        let run = test.claim(1).await.remove(0);
+        let running = test.app.show_job(&ada, job.id).await.unwrap();
+        assert_eq!(running.timeout_at, running.started_at.map(|at| at.plus(seconds(expected))));
+        test.end(&run, End::Complete(None)).await;
         test.finish().await;
     }
 }

@@ -41,6 +41,7 @@ async fn submit(client: &Client, console: Console, submit: args::Submit) -> Resu
         priority: submit.priority,
         run_at: submit.run_at,
         budget_usd: submit.budget_usd,
+        budget_counts: submit.budget_counts,
         webhook_url: submit.webhook_url,
         schema_version: None,
         idempotency_key: None,

@@ -9,7 +9,6 @@ use tracing::Instrument as _;
 use windrow_api_types::worker::{Bill, FreeCall, JournalLine, Reserve, Reserved, SettleResult};
 use windrow_core::{CallId, JobError, PicoUsd};
 use windrow_models::Model;
-use windrow_models::price::TABLE_VERSION;
 use windrow_models::{Billing, ModelError, ModelRequest, ModelResponse, RetryAdvice, Usage};
 
 use super::{JobContext, RunError};
@@ -145,7 +144,7 @@ impl JobContext {
             call: CallId::new(&*self.inner.services.clock),
             step: question.step.clone(),
             model: question.model.id().to_owned(),
-            price_version: TABLE_VERSION.to_owned(),
+            price_version: question.model.price_version().to_owned(),
             input_tokens: usage.input_tokens,
             output_tokens: usage.output_tokens,
             cached_tokens: usage.cached_input_tokens,
@@ -235,7 +234,7 @@ fn bill(question: &Question, answer: &Result<ModelResponse, ModelError>) -> Sett
     let settled = |usage: Usage, took, provider_request_id, journal| {
         SettleResult::Settled(Box::new(Bill {
             cost: model.cost(&usage),
-            price_version: TABLE_VERSION.to_owned(),
+            price_version: model.price_version().to_owned(),
             input_tokens: usage.input_tokens,
             output_tokens: usage.output_tokens,
             cached_tokens: usage.cached_input_tokens,

@@ -28,6 +28,7 @@ struct Handover {
 impl LocalEngine {
     pub(super) async fn end_run(&self, run: RunRef, end: RunEnd) -> Result<EndReply, EngineError> {
         let served = self.served(run).await?;
+        self.write_use(at(run, &served)).await?;
         let attempted = !matches!(end, RunEnd::Released | RunEnd::Await);
         let span = tracing::debug_span!("commit", job_id = %run.job, run = run.run.0);
         let reply = match self.end_with(run, &served, end).instrument(span).await {

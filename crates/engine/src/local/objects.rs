@@ -9,10 +9,14 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::io::ReaderStream;
 use windrow_api_types::worker::{RunRef, StoredObject};
 use windrow_blob::{BlobError, BlobErrorClass, ByteRange, ObjectAttributes, ObjectKey, Prefix, PutReceipt};
+use windrow_store::hot::{self, StorageUse};
 
-use super::LocalEngine;
 use super::runs::Served;
+use super::{LocalEngine, at};
 use crate::{EngineError, ObjectStream, PutPlace, RUN_PREFIXES};
+
+const PUT: StorageUse = StorageUse { puts: 1, gets: 0 };
+const GET: StorageUse = StorageUse { puts: 0, gets: 1 };
 
 /// Bytes a read of a local file.
 const CHUNK: usize = 256 * 1024;
@@ -35,6 +39,7 @@ impl LocalEngine {
         }
         let range = range.map(|range| ByteRange::Between(range.start, range.end));
         let reader = self.inner.parts.blob.stream(&parsed, range, None).await.map_err(blob_error)?;
+        self.count_use(at(run, &served), GET).await?;
         Ok(reader.stream.map(|chunk| chunk.map_err(std::io::Error::other)).boxed())
     }
 
@@ -47,7 +52,10 @@ impl LocalEngine {
         let served = self.served(run).await?;
         let (key, attributes) = place_of(run, place, &served)?;
         match self.inner.parts.blob.put_if_absent(&key, bytes.clone(), &attributes).await {
-            Ok(receipt) => Ok(stored(&key, &receipt)),
+            Ok(receipt) => {
+                self.count_use(at(run, &served), PUT).await?;
+                Ok(stored(&key, &receipt))
+            }
             Err(BlobError::AlreadyExists { .. }) => {
                 let sha256 = hex::encode(Sha256::digest(&bytes));
                 self.same_object(
@@ -106,7 +114,34 @@ impl LocalEngine {
             writer.write(chunk.map_err(broken)?).await.map_err(blob_error)?;
         }
         let receipt = writer.finish().await.map_err(blob_error)?;
+        self.count_use(at(run, &served), PUT).await?;
         Ok(stored(&key, &receipt))
+    }
+
+    /// Runs of this process are counted in memory until their next checkpoint or end; a remote worker's next request may reach
+    /// another process, so that its use is written down at once.
+    async fn count_use(&self, at: hot::RunRef, used: StorageUse) -> Result<(), EngineError> {
+        if !self.store().db().options().prices.has_storage() {
+            return Ok(());
+        }
+        if self.inner.settings.leased {
+            return Ok(self.store().use_storage(at, used).await?);
+        }
+        self.inner.runs.count_use(at, used);
+        Ok(())
+    }
+
+    /// Writes down what a run has put and got since the last time.
+    pub(super) async fn write_use(&self, at: hot::RunRef) -> Result<(), EngineError> {
+        let used = self.inner.runs.take_use(at);
+        if used.is_zero() {
+            return Ok(());
+        }
+        let written = self.store().use_storage(at, used).await;
+        if written.is_err() {
+            self.inner.runs.count_use(at, used);
+        }
+        Ok(written?)
     }
 
     /// A repeated put whose first reply was lost: right when the bytes are the same.

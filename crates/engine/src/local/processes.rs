@@ -116,7 +116,10 @@ impl LocalEngine {
         let mut left = Vec::new();
         for (at, holder) in held {
             let run = holder.run;
-            let mut taken = self.take_back_one(at, &holder, departure).await;
+            let mut taken = match self.write_use(at).await {
+                Ok(()) => self.take_back_one(at, &holder, departure).await,
+                unwritten => unwritten,
+            };
             if let Err(error @ (EngineError::Invalid(_) | EngineError::Job(_))) = &taken {
                 // The worker in whose name it is held lives, so nobody else would find it: it goes without its workload's say.
                 tracing::error!(%run, %error, "the run of a process that is gone ends without its workload");

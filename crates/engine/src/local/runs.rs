@@ -12,7 +12,7 @@ use windrow_api_types::worker::{
 use windrow_blob::{ObjectKey, OwnerHash};
 use windrow_core::{BudgetId, JobId, JobSeq, PicoUsd};
 use windrow_store::held::{self, ServedJob};
-use windrow_store::hot::{self, Added, CallUsage, Fenced, SaveAnswer};
+use windrow_store::hot::{self, Added, CallUsage, Fenced, SaveAnswer, StorageUse};
 
 use super::{LocalEngine, at, json};
 use crate::{EngineError, JobRecord, MAX_CHILDREN_A_CALL, MAX_PAGE};
@@ -43,6 +43,8 @@ pub(super) struct Runs {
     /// Processes beside this one that may claim, by the names that they give.
     admitted: Mutex<HashSet<String>>,
     claiming: tokio::sync::Mutex<()>,
+    /// What runs have put and got since it was last written down.
+    used: Mutex<HashMap<hot::RunRef, StorageUse>>,
 }
 
 /// Who has a run.
@@ -73,6 +75,20 @@ impl Runs {
     pub(super) fn forget(&self, run: RunRef, at: hot::RunRef) {
         self.runs().remove(&run);
         self.handed_out().remove(&at);
+        self.used().remove(&at);
+    }
+
+    /// Adds to what a run has used.
+    pub(super) fn count_use(&self, at: hot::RunRef, used: StorageUse) {
+        let mut all = self.used();
+        let sum = all.entry(at).or_default();
+        sum.puts += used.puts;
+        sum.gets += used.gets;
+    }
+
+    /// What a run has used since the last time.
+    pub(super) fn take_use(&self, at: hot::RunRef) -> StorageUse {
+        self.used().remove(&at).unwrap_or_default()
     }
 
     pub(super) fn hand_out(&self, runs: impl Iterator<Item = (hot::RunRef, Holder)>) {
@@ -148,6 +164,10 @@ impl Runs {
 
     fn handed_out(&self) -> MutexGuard<'_, HashMap<hot::RunRef, Holder>> {
         self.handed_out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn used(&self) -> MutexGuard<'_, HashMap<hot::RunRef, StorageUse>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn runs(&self) -> MutexGuard<'_, HashMap<RunRef, Arc<Served>>> {
@@ -226,11 +246,15 @@ impl LocalEngine {
             free_calls: checkpoint.free_calls.into_iter().map(free_usage).collect(),
         };
         let progress = checkpoint.progress.map(|progress| progress_row(at, progress));
-        let written = self.store().checkpoint(vec![row]).await?;
+        let (written, ()) = tokio::try_join!(self.write_checkpoint_row(row), self.write_use(at))?;
         if let Some(progress) = progress {
             self.store().progress(vec![progress]).await?;
         }
-        fenced(written[0])
+        fenced(written)
+    }
+
+    async fn write_checkpoint_row(&self, row: hot::Checkpoint) -> Result<Fenced, EngineError> {
+        Ok(self.store().checkpoint(vec![row]).await?[0])
     }
 
     pub(super) async fn write_progress(&self, run: RunRef, progress: Progress) -> Result<(), EngineError> {

@@ -11,7 +11,7 @@ use windrow_core::{Clock as _, JobId, JobStatus, OwnerId, PicoUsd, SharedClock, 
 use windrow_store::hot::{NewBudget, NewJob, Submitted};
 use windrow_store::migrate::{self, PLATFORM};
 use windrow_store::{
-    Db, DbOptions, Store, StoreOptions, artifacts, dead_letters, fetch_all, jobs, sqlx, users,
+    Db, DbOptions, Store, StoreOptions, WorkPrices, artifacts, dead_letters, fetch_all, jobs, sqlx, users,
 };
 
 use super::script::TABLE;
@@ -42,9 +42,25 @@ impl Bench {
         workload: impl Workload + 'static,
         settings: LocalSettings,
     ) -> Self {
+        Self::priced(url, dir, workload, settings, WorkPrices::default()).await
+    }
+
+    /// The same where the work of runs has a price.
+    ///
+    /// # Panics
+    /// As [`Bench::local`].
+    pub async fn priced(
+        url: &str,
+        dir: &Path,
+        workload: impl Workload + 'static,
+        settings: LocalSettings,
+        prices: WorkPrices,
+    ) -> Self {
         let clock = TestClock::shared();
         let shared: SharedClock = clock.clone();
-        let db = Db::connect(url, DbOptions::default()).await.expect("the test database opens");
+        let db = Db::connect(url, DbOptions { prices, ..DbOptions::default() })
+            .await
+            .expect("the test database opens");
         migrate::up(&db, &[PLATFORM], clock.now()).await.expect("the platform's migrations apply");
         let mut tx = db.begin().await.expect("the test database takes a transaction");
         tx.raw(sqlx::AssertSqlSafe(TABLE)).await.expect("the test's table is made");
@@ -83,7 +99,7 @@ impl Bench {
         let id = JobId::new(&*self.clock);
         let job = NewJob {
             spec: spec.to_string(),
-            budget: budget_pico.map(|cap| NewBudget { cap: PicoUsd::from_pico(cap), parent: None }),
+            budget: budget_pico.map(|cap| NewBudget::of(PicoUsd::from_pico(cap))),
             request_id: Some("r1".to_owned()),
             ..NewJob::plain(id, self.owner, super::Scripted::NAME, self.clock.now())
         };

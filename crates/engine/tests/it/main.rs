@@ -3,3 +3,4 @@
 
 mod local;
 mod processes;
+mod storage;

@@ -103,6 +103,26 @@ fn settings_stand_above_the_table() {
 }
 
 #[test]
+fn a_models_price_says_where_it_comes_from() {
+    let price = |pico| Price {
+        input: PicoUsd::from_pico(pico),
+        output: PicoUsd::from_pico(pico),
+        cached_input: None,
+    };
+    let own = [("gpt-4o".to_owned(), price(7)), ("openai:gpt-5".to_owned(), price(8))];
+    let settings = ModelsSettings { prices: own.into(), allow_unpriced: true, ..settings() };
+    let models = models(settings);
+    let version = |name| models.resolve(name).unwrap().price_version().to_owned();
+    assert_eq!(version("gpt-4o-mini"), windrow_models::price::TABLE_VERSION);
+    assert_eq!(version("offline"), windrow_models::price::TABLE_VERSION);
+    assert_eq!(version("openai:nobody-knows-it"), "unpriced");
+    assert_eq!(version("gpt-4o"), price(7).own_version());
+    assert_eq!(version("openai:gpt-5"), price(8).own_version());
+    assert_eq!(version("local:gpt-5"), Price::FREE.own_version(), "a provider's own price");
+    assert_ne!(version("gpt-4o"), version("openai:gpt-5"));
+}
+
+#[test]
 fn an_unknown_name_is_told_what_is_known() {
     let models = models(settings());
     let error = models.resolve("gpt-4o-mni").unwrap_err();

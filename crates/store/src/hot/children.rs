@@ -145,7 +145,7 @@ pub async fn children_page(
              (SELECT l.code FROM runs l WHERE l.job_seq = j.seq ORDER BY l.run DESC LIMIT 1) AS error_code,
              r.output, r.schema_version AS output_version, c.state AS checkpoint,
              c.schema_version AS checkpoint_version,
-             CAST(coalesce((SELECT sum(g.cost) FROM ledger g WHERE g.job_seq = j.seq), 0) AS bigint) AS cost
+             CAST(coalesce((SELECT sum(g.cost) FROM ledger g WHERE g.job_seq = j.seq AND g.kind = 'model'), 0) AS bigint) AS cost
          FROM jobs j JOIN job_status s ON s.job_seq = j.seq
          LEFT JOIN results r ON r.job_seq = j.seq LEFT JOIN checkpoints c ON c.job_seq = j.seq
          WHERE j.parent_seq = $1 AND j.seq > $2 ORDER BY j.seq LIMIT $3";

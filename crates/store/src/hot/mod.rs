@@ -7,6 +7,7 @@
 
 mod approve;
 mod cancel;
+mod charge;
 mod checkpoint;
 mod children;
 mod claim;
@@ -25,6 +26,7 @@ mod workers;
 
 pub use approve::{Approval, approve, expire_approvals, reject};
 pub use cancel::{CancelAnswer, Stopped, cancel, poll_cancelled, stop_children};
+pub use charge::{StorageUse, use_storage};
 pub use checkpoint::{
     Checkpoint, JournalLine, Part, Progress, SaveAnswer, checkpoint, journal, parts_page, progress, save,
     saved,

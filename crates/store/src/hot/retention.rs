@@ -24,7 +24,7 @@ pub struct Deleted {
 
 /// Every table that names a job by `job_seq`, `jobs` itself last. The ledger's rows go when they are rolled up
 /// ([`crate::ledger::delete_orphans`]).
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "events",
     "progress",
     "results",
@@ -36,6 +36,7 @@ const TABLES: [&str; 14] = [
     "leases",
     "outbox",
     "job_rollups",
+    "storage_use",
     "parents",
     "runs",
     "jobs",

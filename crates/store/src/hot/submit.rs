@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 use uuid::Uuid;
-use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, PicoUsd, Priority, Timestamp};
+use windrow_core::{BudgetCounts, BudgetId, JobId, JobSeq, OwnerId, PicoUsd, Priority, Timestamp};
 
 use crate::direct::{Statement, Text};
 use crate::{Arm, Col, Dialect, Notes, Sql, StoreError, Tx, execute, fetch_all, json_rows};
@@ -42,6 +42,15 @@ pub struct NewBudget {
     pub cap: PicoUsd,
     /// A sweep's or an owner's month: a reservation must fit there too.
     pub parent: Option<BudgetId>,
+    /// What counts beside calls of models.
+    pub counts: BudgetCounts,
+}
+
+impl NewBudget {
+    /// For the calls of models, under no other budget.
+    pub fn of(cap: PicoUsd) -> Self {
+        Self { cap, parent: None, counts: BudgetCounts::default() }
+    }
 }
 
 /// What became of a submitted job.
@@ -307,9 +316,17 @@ async fn insert_budgets(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     static BUDGETS: Sql = Sql::new(|dialect| {
-        let rows = dialect.rows("$1", "i", &[("id", Col::Uuid), ("parent_id", Col::Uuid), ("cap", Col::Int)]);
+        let columns = [
+            ("id", Col::Uuid),
+            ("parent_id", Col::Uuid),
+            ("cap", Col::Int),
+            ("counts_compute", Col::Bool),
+            ("counts_storage", Col::Bool),
+        ];
+        let rows = dialect.rows("$1", "i", &columns);
         format!(
-            "INSERT INTO budgets (id, parent_id, cap, created_at) SELECT id, parent_id, cap, $2 FROM {rows}"
+            "INSERT INTO budgets (id, parent_id, cap, counts_compute, counts_storage, created_at)
+             SELECT id, parent_id, cap, counts_compute, counts_storage, $2 FROM {rows}"
         )
     });
     let budgets: HashMap<JobId, NewBudget> =
@@ -318,7 +335,8 @@ async fn insert_budgets(
         .iter()
         .filter_map(|row| {
             let budget = budgets.get(&row.id)?;
-            Some((row.id.0, budget.parent.map(|id| id.0), budget.cap.as_pico()))
+            let (parent, counts) = (budget.parent.map(|id| id.0), budget.counts);
+            Some((row.id.0, parent, budget.cap.as_pico(), counts.compute, counts.storage))
         })
         .collect();
     if !rows.is_empty() {

@@ -21,6 +21,7 @@ pub const PLATFORM: MigrationSet = crate::migration_set!(
         (2, "platform", "0002_platform"),
         (3, "estimate", "0003_estimate"),
         (4, "traceparent", "0004_traceparent"),
+        (5, "work", "0005_work"),
     ]
 );
 

@@ -10,8 +10,8 @@ use super::batcher::Op;
 use super::unit::{Closure, UnitFuture};
 use crate::hot::{
     self, Added, Approval, Beat, CancelAnswer, Checkpoint, ClaimRequest, Claimed, Due, EndRun, Ended, Fenced,
-    MoneyAnswer, MoneyOp, NewChild, NewEvent, NewJob, Progress, Reopened, Rescued, RunRef, Submitted,
-    WorkerKind,
+    MoneyAnswer, MoneyOp, NewChild, NewEvent, NewJob, Progress, Reopened, Rescued, RunRef, StorageUse,
+    Submitted, WorkerKind,
 };
 use crate::{StoreError, Tx};
 
@@ -221,6 +221,12 @@ impl Store {
     /// The runs that a worker holds, as the database says.
     pub async fn held(&self, worker: WorkerId) -> Result<Vec<RunRef>, StoreError> {
         hot::held_runs(&mut self.db.read().await?, worker).await
+    }
+
+    /// See [`hot::use_storage`].
+    pub async fn use_storage(&self, at: RunRef, used: StorageUse) -> Result<(), StoreError> {
+        let now = self.now();
+        self.unit(move |tx| Box::pin(hot::use_storage(tx, at, used, now))).await
     }
 
     /// See [`hot::renew`].

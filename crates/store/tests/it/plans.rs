@@ -99,7 +99,7 @@ async fn fill(db: &Db) {
     bench.ids = 1_000_000;
     for round in 0..4 {
         let jobs: Vec<NewJob> = (0..500).map(|n| bench.job(n % 50 + round)).collect();
-        let cap = Some(NewBudget { cap: PicoUsd::from_usd(1), parent: None });
+        let cap = Some(NewBudget::of(PicoUsd::from_usd(1)));
         let jobs: Vec<NewJob> = jobs.into_iter().map(|job| NewJob { budget: cap, ..job }).collect();
         bench.submit(&jobs).await;
     }

@@ -19,7 +19,7 @@ use windrow_engine::{Workload, WorkloadRegistry};
 use windrow_models::{Models, ModelsSettings};
 use windrow_store::hot::{self, ClaimRequest, Claimed, Cursor, End, EndRun, WorkerKind};
 use windrow_store::migrate::{self, PLATFORM};
-use windrow_store::{Db, DbOptions, MigrationSet, Store, StoreOptions, jobs};
+use windrow_store::{Db, DbOptions, MigrationSet, Store, StoreOptions, WorkPrices, jobs};
 
 pub use echo::Echo;
 
@@ -53,6 +53,8 @@ pub struct TestAppOptions {
     pub default_owner: Option<String>,
     /// What is kept of a log.
     pub log: Option<Arc<dyn KeptLines>>,
+    /// What the work of runs is booked at.
+    pub prices: WorkPrices,
 }
 
 impl TestApp {
@@ -77,7 +79,9 @@ impl TestApp {
     pub async fn start_with(test_db: TestDb, options: TestAppOptions) -> Self {
         let clock = TestClock::shared();
         let shared: SharedClock = clock.clone();
-        let db = Db::connect(test_db.url(), DbOptions::default()).await.expect("the test database opens");
+        let db = Db::connect(test_db.url(), DbOptions { prices: options.prices, ..DbOptions::default() })
+            .await
+            .expect("the test database opens");
         let mut migrations = vec![PLATFORM];
         migrations.extend(options.migrations);
         migrate::up(&db, &migrations, clock.now()).await.expect("the migrations apply");
@@ -255,6 +259,7 @@ pub fn submit_request(spec: Value) -> SubmitJob {
         priority: None,
         run_at: None,
         budget_usd: None,
+        budget_counts: None,
         webhook_url: None,
         schema_version: None,
         idempotency_key: None,

@@ -10,12 +10,13 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use windrow_api_types::{Job, SubmitJob};
-use windrow_core::{Clock as _, JobId, JobStatus, RetryPolicy, SystemClock};
+use windrow_core::{Clock as _, JobId, JobStatus, LedgerKind, RetryPolicy, SystemClock};
 use windrow_engine::{AssetCache, LocalEngine, LocalParts, LocalSettings, RunServices};
 use windrow_generate::{NAME, plugin};
 use windrow_models::Models;
 use windrow_rest::{ApiState, HttpLimits};
 use windrow_runtime::{Worker, WorkerHandle, WorkerSettings};
+use windrow_store::WorkPrices;
 use windrow_test_support::app::TestAppOptions;
 use windrow_test_support::{TestApp, TestDb};
 
@@ -46,8 +47,14 @@ impl Answer {
 
 impl Installation {
     pub async fn start(db: TestDb, models: Option<Arc<Models>>) -> Self {
+        Self::priced(db, models, WorkPrices::default()).await
+    }
+
+    /// Where the work of runs has a price.
+    pub async fn priced(db: TestDb, models: Option<Arc<Models>>, prices: WorkPrices) -> Self {
         let plugin = plugin();
         let options = TestAppOptions {
+            prices,
             workloads: vec![plugin.workload],
             migrations: vec![plugin.migrations],
             models,
@@ -110,6 +117,16 @@ impl Installation {
     }
 
     pub async fn submit(&self, spec: Value, budget: Option<&str>) -> Job {
+        self.submit_counting(spec, budget, None).await
+    }
+
+    /// With what counts against the budget.
+    pub async fn submit_counting(
+        &self,
+        spec: Value,
+        budget: Option<&str>,
+        budget_counts: Option<Vec<LedgerKind>>,
+    ) -> Job {
         let actor = self.test.actor(self.sub).await;
         let request = SubmitJob {
             workload: NAME.to_owned(),
@@ -117,6 +134,7 @@ impl Installation {
             priority: None,
             run_at: None,
             budget_usd: budget.map(|budget| budget.parse().unwrap()),
+            budget_counts,
             webhook_url: None,
             schema_version: None,
             idempotency_key: None,

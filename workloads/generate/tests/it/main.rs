@@ -8,3 +8,4 @@ mod export_in_python;
 mod installation;
 mod runs;
 mod stub;
+mod work;

@@ -20,6 +20,8 @@ pub(in crate::hot) struct Closed {
     pub(in crate::hot) webhook_url: Option<String>,
     /// Whether it made children that this parent's row still counts.
     pub(in crate::hot) is_parent: bool,
+    /// None: it ended without a run.
+    pub(in crate::hot) started_at: Option<Timestamp>,
 }
 
 crate::row! {
@@ -31,6 +33,7 @@ crate::row! {
         pub(super) budget_id: Option<BudgetId>,
         pub(super) webhook_url: Option<String>,
         pub(super) is_parent: bool,
+        pub(super) started_at: Timestamp,
     }
 }
 
@@ -61,7 +64,7 @@ fn postgres(fence: &str) -> String {
              ON CONFLICT (job_seq) DO UPDATE
              SET run = excluded.run, schema_version = excluded.schema_version, output = excluded.output
          )
-         SELECT g.job_seq, g.run, j.id, j.parent_seq, j.budget_id, j.webhook_url,
+         SELECT g.job_seq, g.run, j.id, j.parent_seq, j.budget_id, j.webhook_url, g.started_at,
                 EXISTS (SELECT 1 FROM parents p WHERE p.job_seq = g.job_seq) AS is_parent
          FROM gone g JOIN jobs j ON j.seq = g.job_seq"
     )
@@ -92,6 +95,7 @@ pub(super) async fn close_runs(
             budget: row.budget_id,
             webhook_url: row.webhook_url,
             is_parent: row.is_parent,
+            started_at: Some(row.started_at),
         })
     });
     Ok(closed.collect())

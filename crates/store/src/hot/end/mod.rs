@@ -17,8 +17,9 @@ use std::collections::{HashMap, HashSet};
 use windrow_core::{ErrorClass, JobError, JobSeq, JobStatus, RunOutcome, Timestamp};
 
 use super::RunRef;
+use super::charge::{Worked, charge_runs};
 use crate::{StoreError, Tx};
-use close::close_runs;
+use close::{Closed, close_runs};
 
 /// What a completed job gives.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -161,6 +162,7 @@ pub async fn end_runs(tx: &mut Tx, batch: &[EndRun], now: Timestamp) -> Result<C
     let finals: Vec<Verdict<'_>> = first.iter().filter_map(|end| Verdict::of_final(end)).collect();
     let closed = close_runs(tx, &finals, now).await?;
     let again: Vec<&EndRun> = first.into_iter().filter(|end| Verdict::of_final(end).is_none()).collect();
+    charge_runs(tx, &closed.iter().map(worked).collect::<Vec<_>>(), now).await?;
     let mut children = after(tx, &closed, &mut closing, now).await?;
     for run in &closed {
         let status = run.outcome.final_status().unwrap_or(JobStatus::Queued);
@@ -178,6 +180,10 @@ pub async fn end_runs(tx: &mut Tx, batch: &[EndRun], now: Timestamp) -> Result<C
     closing.ended =
         batch.iter().map(|end| answers.remove(&end.at).map_or(Ended::Stale, Ended::Ended)).collect();
     Ok(closing)
+}
+
+fn worked(run: &Closed) -> Worked {
+    Worked { at: run.at, parent: run.parent, budget: run.budget, started_at: run.started_at, lost: false }
 }
 
 /// A run that awaits children which have all ended already doesn't wait.

@@ -4,22 +4,24 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use windrow_core::{JobError, JobSeq, JobStatus, RunNo, RunOutcome, Timestamp};
+use windrow_core::{BudgetId, JobError, JobSeq, JobStatus, RunNo, RunOutcome, Timestamp};
 
 use super::close::close_runs;
 use super::parents::lock_parents;
 use super::settle::{ChildEnd, ChildOutcome};
 use super::unrun::after;
 use super::{Closing, End, EndRun, EndedRun, ParentRow, RunRef, Verdict, lost_error};
+use crate::hot::charge::{Worked, charge_runs};
 use crate::hot::jobs::{Head, Hold, heads, last_runs};
 use crate::hot::line::{Place, enqueue};
-use crate::{Col, Sql, StoreError, Tx, fetch_all, json_rows};
+use crate::{Col, ListOf, Sql, StoreError, Tx, fetch_all, json_ints, json_rows};
 
 crate::row! {
     struct Held {
         job_seq: JobSeq,
         run: RunNo,
         parent_seq: Option<JobSeq>,
+        budget_id: Option<BudgetId>,
         started_at: Timestamp,
         lost: i64,
         progressed: bool,
@@ -38,10 +40,23 @@ pub(super) async fn requeue(
     let ends: HashMap<RunRef, &EndRun> = batch.iter().map(|end| (end.at, *end)).collect();
     let awaiting = |row: &Held| matches!(ends[&at(row)].end, End::Await).then_some(row.job_seq);
     let rows = held.iter().flat_map(|row| [row.parent_seq, awaiting(row)].into_iter().flatten());
-    let parents = lock_parents(tx, rows).await?;
-    let parents: HashMap<JobSeq, &ParentRow> = parents.iter().map(|row| (row.job_seq, row)).collect();
+    let rows: Vec<JobSeq> = rows.collect();
+    let mut parents = lock_parents(tx, rows.iter().copied()).await?;
     let heads = heads(tx, held.iter().map(|row| row.job_seq), Hold::Share).await?;
     let heads: HashMap<JobSeq, &Head> = heads.iter().map(|head| (head.seq, head)).collect();
+    let worked = held.iter().map(|row| Worked {
+        at: at(row),
+        parent: row.parent_seq,
+        budget: row.budget_id,
+        started_at: Some(row.started_at),
+        lost: matches!(ends[&at(row)].end, End::Lost { .. }),
+    });
+    let closed = charge_runs(tx, &worked.collect::<Vec<_>>(), now).await?;
+    let spent = spent(tx, &held, &closed).await?;
+    if !closed.is_empty() {
+        parents = lock_parents(tx, rows).await?;
+    }
+    let parents: HashMap<JobSeq, &ParentRow> = parents.iter().map(|row| (row.job_seq, row)).collect();
 
     let mut verdicts = Vec::with_capacity(held.len());
     for row in &held {
@@ -49,7 +64,7 @@ pub(super) async fn requeue(
             StoreError::invariant("running", "job_seq", row.job_seq, "there is no such row in jobs")
         })?;
         let above = row.parent_seq.and_then(|seq| parents.get(&seq).copied());
-        verdicts.push(decide(ends[&at(row)], row, head, above, now));
+        verdicts.push(decide(ends[&at(row)], row, head, (above, spent.contains(&row.job_seq)), now));
     }
     let closed = close_runs(tx, &verdicts, now).await?;
     children.extend(after(tx, &closed, closing, now).await?);
@@ -82,7 +97,7 @@ async fn lock_running(tx: &mut Tx, batch: &[&EndRun]) -> Result<Vec<Held>, Store
         let rows = dialect.rows("$1", "i", &[("job_seq", Col::Int), ("run", Col::Int)]);
         let lock = dialect.pick("", " FOR UPDATE OF r");
         format!(
-            "SELECT r.job_seq, r.run, j.parent_seq, r.started_at, r.lost,
+            "SELECT r.job_seq, r.run, j.parent_seq, j.budget_id, r.started_at, r.lost,
                     EXISTS (SELECT 1 FROM checkpoints c WHERE c.job_seq = r.job_seq AND c.run = r.run)
                     OR EXISTS (SELECT 1 FROM call_journal k WHERE k.job_seq = r.job_seq AND k.run = r.run) AS progressed
              FROM {rows} CROSS JOIN running r CROSS JOIN jobs j
@@ -95,11 +110,33 @@ async fn lock_running(tx: &mut Tx, batch: &[&EndRun]) -> Result<Vec<Held>, Store
     fetch_all!(tx, Held, LOCK.of(tx.dialect()), json_rows(&refs))
 }
 
+/// Which of the jobs must not run again because their tree's budget is closed. One that has made children may, to put
+/// together what they made.
+async fn spent(
+    tx: &mut Tx,
+    held: &[Held],
+    closed: &HashSet<BudgetId>,
+) -> Result<HashSet<JobSeq>, StoreError> {
+    static PARENTS: Sql = Sql::new(|d| {
+        let member = d.member("parent_seq", "$1", ListOf::Int);
+        format!("SELECT DISTINCT parent_seq FROM jobs WHERE parent_seq IS NOT NULL AND {member}")
+    });
+    let over = held.iter().filter(|row| row.budget_id.is_some_and(|id| closed.contains(&id)));
+    let mut over: HashSet<JobSeq> = over.map(|row| row.job_seq).collect();
+    if !over.is_empty() {
+        let list = json_ints(over.iter().map(|seq| seq.0));
+        for parent in fetch_all!(tx, scalar i64, PARENTS.of(tx.dialect()), list)? {
+            over.remove(&JobSeq(parent));
+        }
+    }
+    Ok(over)
+}
+
 fn decide<'a>(
     end: &'a EndRun,
     row: &Held,
     head: &Head,
-    above: Option<&ParentRow>,
+    (above, spent): (Option<&ParentRow>, bool),
     now: Timestamp,
 ) -> Verdict<'a> {
     if head.cancel_requested_at.is_some() {
@@ -108,6 +145,11 @@ fn decide<'a>(
     }
     if let Some(stop) = above.and_then(ParentRow::verdict_on_children) {
         return Verdict { error: Some(Cow::Owned(stop.error)), ..Verdict::new(end.at, stop.outcome) };
+    }
+    if spent && !matches!(end.end, End::Await) {
+        let error =
+            Some(Cow::Owned(JobError::budget("the work of the job's tree has cost more than its budget")));
+        return Verdict { error, ..Verdict::new(end.at, RunOutcome::BudgetExceeded) };
     }
     // its old place in line, but never one in the future: a clock may have gone back
     let again =

@@ -57,7 +57,7 @@ pub(super) async fn close_sqlite(
                 };
                 kept.run(params![job, run, output.schema_version, output.json])?;
             }
-            closed.extend(head.first(params![job], |row| closed_row(verdict, row))?);
+            closed.extend(head.first(params![job], |row| closed_row(verdict, &held, row))?);
         }
         Ok(closed)
     })
@@ -119,7 +119,7 @@ fn write(
     written.run(row).map(drop)
 }
 
-fn closed_row(verdict: &Verdict<'_>, row: &Row<'_>) -> Result<ClosedRow, StoreError> {
+fn closed_row(verdict: &Verdict<'_>, held: &Held, row: &Row<'_>) -> Result<ClosedRow, StoreError> {
     Ok(ClosedRow {
         job_seq: verdict.at.job,
         run: verdict.at.run,
@@ -128,5 +128,6 @@ fn closed_row(verdict: &Verdict<'_>, row: &Row<'_>) -> Result<ClosedRow, StoreEr
         budget_id: at(row, 2)?,
         webhook_url: at(row, 3)?,
         is_parent: at(row, 4)?,
+        started_at: Timestamp::from_micros(held.started_at),
     })
 }

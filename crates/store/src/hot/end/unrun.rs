@@ -66,6 +66,7 @@ pub(in crate::hot) async fn close_unrun(
             budget: head.budget_id,
             webhook_url: head.webhook_url.clone(),
             is_parent: parents.contains(&head.seq),
+            started_at: None,
         });
     }
     execute!(tx, INSERT.of(tx.dialect()), json_rows(&rows), now)?;

@@ -6,6 +6,8 @@
 mod plan;
 mod write;
 
+use std::collections::{BTreeMap, HashSet};
+
 use windrow_core::{BudgetId, CallId, PicoUsd, Timestamp};
 
 use super::checkpoint::{JournalLine, hold_runs};
@@ -121,6 +123,19 @@ pub async fn reserve_and_settle(
     Ok(answers)
 }
 
+/// Counts what is owed already against budgets and those above them. Gives which of them are closed: those that it takes above
+/// a cap, their own or one above, and those that were.
+pub(super) async fn spend(
+    tx: &mut Tx,
+    amounts: &BTreeMap<BudgetId, PicoUsd>,
+) -> Result<HashSet<BudgetId>, StoreError> {
+    let budgets = write::lock_chains(tx, amounts.keys().map(|id| id.0).collect()).await?;
+    let mut plan = plan::Plan::new(budgets, Vec::new(), HashSet::new(), true);
+    let closed = plan.spend(amounts);
+    write::write_budgets(tx, &plan).await?;
+    Ok(closed)
+}
+
 /// A budget that is no job's: a sweep's, an owner's month. False when it is there already.
 pub async fn open_budget(
     tx: &mut Tx,
@@ -128,9 +143,10 @@ pub async fn open_budget(
     budget: NewBudget,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let sql =
-        "INSERT INTO budgets (id, parent_id, cap, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-    Ok(execute!(tx, sql, id, budget.parent, budget.cap, now)? == 1)
+    let sql = "INSERT INTO budgets (id, parent_id, cap, counts_compute, counts_storage, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    let NewBudget { cap, parent, counts } = budget;
+    Ok(execute!(tx, sql, id, parent, cap, counts.compute, counts.storage, now)? == 1)
 }
 
 /// Where a budget stands.

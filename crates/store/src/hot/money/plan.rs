@@ -127,6 +127,23 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// What is owed already: it always counts. Gives which of these budgets are closed.
+    pub(super) fn spend(&mut self, amounts: &BTreeMap<BudgetId, PicoUsd>) -> HashSet<BudgetId> {
+        let mut closed = HashSet::new();
+        for (id, amount) in amounts {
+            if !amount.is_zero() {
+                self.change(*id, |b| b.spent = b.spent.saturating_add(*amount));
+            }
+            if self.chain(*id).iter().any(|id| self.budgets[id].spent > self.budgets[id].cap) {
+                self.close(*id);
+            }
+            if self.budgets.get(id).is_some_and(|budget| budget.closed) {
+                closed.insert(*id);
+            }
+        }
+        closed
+    }
+
     fn reserve(&mut self, new: NewCall<'a>, full: &mut BTreeSet<BudgetId>) -> MoneyAnswer {
         if let Some(row) = self.known.get(&new.call) {
             return if row.state == "sent" { MoneyAnswer::Reserved } else { MoneyAnswer::AlreadyEnded };

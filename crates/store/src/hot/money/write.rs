@@ -31,8 +31,8 @@ impl CallRow {
     }
 }
 
-/// Locks the budgets that the batch names and all above them, in key order.
-pub(super) async fn lock_budgets(tx: &mut Tx, batch: &[MoneyOp]) -> Result<Vec<Budget>, StoreError> {
+/// Locks these budgets and all above them, in key order.
+pub(super) async fn lock_chains(tx: &mut Tx, mut ids: Vec<uuid::Uuid>) -> Result<Vec<Budget>, StoreError> {
     static LOCK: Sql = Sql::new(|dialect| {
         let list = dialect.list("$1", ListOf::Uuid);
         format!(
@@ -44,15 +44,17 @@ pub(super) async fn lock_budgets(tx: &mut Tx, batch: &[MoneyOp]) -> Result<Vec<B
             dialect.pick("", " FOR UPDATE OF b")
         )
     });
-    let mut ids: Vec<_> = batch
-        .iter()
-        .map(|op| match op {
-            MoneyOp::Reserve { budget, .. } | MoneyOp::End { budget, .. } => budget.0,
-        })
-        .collect();
     ids.sort_unstable();
     ids.dedup();
     fetch_all!(tx, Budget, LOCK.of(tx.dialect()), json_uuids(ids))
+}
+
+/// Locks the budgets that the batch names and all above them.
+pub(super) async fn lock_budgets(tx: &mut Tx, batch: &[MoneyOp]) -> Result<Vec<Budget>, StoreError> {
+    let ids = batch.iter().map(|op| match op {
+        MoneyOp::Reserve { budget, .. } | MoneyOp::End { budget, .. } => budget.0,
+    });
+    lock_chains(tx, ids.collect()).await
 }
 
 /// The batch's calls that exist. Their states only change under their budgets' locks, which the caller holds.
@@ -75,7 +77,7 @@ pub(super) async fn write(tx: &mut Tx, plan: &Plan<'_>, now: Timestamp) -> Resul
     write_journal(tx, plan).await
 }
 
-async fn write_budgets(tx: &mut Tx, plan: &Plan<'_>) -> Result<(), StoreError> {
+pub(super) async fn write_budgets(tx: &mut Tx, plan: &Plan<'_>) -> Result<(), StoreError> {
     static UPDATE: Sql = Sql::new(|dialect| {
         let columns = [("id", Col::Uuid), ("reserved", Col::Int), ("spent", Col::Int), ("closed", Col::Bool)];
         let rows = dialect.rows("$1", "i", &columns);

@@ -67,7 +67,7 @@ pub struct Real {
     lines: &'static str,
 }
 
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 23] = [
     "jobs",
     "ready",
     "scheduled",
@@ -90,6 +90,7 @@ const TABLES: [&str; 22] = [
     "events",
     "outbox",
     "job_rollups",
+    "storage_use",
 ];
 
 impl Real {
@@ -390,7 +391,7 @@ fn number(id: Uuid) -> u64 {
 fn new_job(job: &SubmitJob, now: Timestamp) -> NewJob {
     NewJob {
         priority: Priority::from_rank(i16::from(job.priority)).unwrap(),
-        budget: job.cap.map(|cap| NewBudget { cap: PicoUsd::from_pico(cap), parent: None }),
+        budget: job.cap.map(|cap| NewBudget::of(PicoUsd::from_pico(cap))),
         idempotency: job.key.map(|(key, hash)| (format!("key{key}"), [hash; 32])),
         needs_approval: job.approval,
         ..NewJob::plain(

@@ -37,7 +37,7 @@ on_both! {
             job.idempotency = key(hash);
         }
         jobs[3].owner = OwnerId(2);
-        jobs[0].budget = Some(NewBudget { cap: PicoUsd::from_usd(1), parent: None });
+        jobs[0].budget = Some(NewBudget::of(PicoUsd::from_usd(1)));
         let answers = bench.submit(&jobs).await;
         let (first, id) = match answers[0] { Submitted::Created { seq, id } => (seq, id), ref o => panic!("{o:?}") };
         assert_eq!(answers[1], Submitted::Reused { seq: first, id });

@@ -1,5 +1,6 @@
 //! The hot statements, one promise a test, on both databases.
 
+mod charge;
 mod claims;
 mod life;
 mod money;
@@ -14,7 +15,7 @@ use windrow_store::hot::{
     self, Added, CallEnd, CallUsage, CancelAnswer, Caps, ClaimRequest, Claimed, Cursor, End, EndRun, Ended,
     JournalLine, MoneyAnswer, MoneyOp, NewBudget, NewChild, NewJob, Output, RunRef, Submitted, WorkerKind,
 };
-use windrow_store::{Db, fetch_one};
+use windrow_store::{Db, DbOptions, WorkPrices, fetch_one};
 use windrow_test_support::TestDb;
 
 use crate::support::migrated;
@@ -31,6 +32,14 @@ pub struct Bench {
 impl Bench {
     pub async fn new(test: &TestDb) -> Self {
         Self::on(migrated(test).await).await
+    }
+
+    /// Where the work of runs has a price.
+    pub async fn priced(test: &TestDb, prices: WorkPrices) -> Self {
+        let db = migrated(test).await;
+        db.close().await;
+        let options = DbOptions { prices, ..DbOptions::default() };
+        Self::on(Db::connect(test.url(), options).await.unwrap()).await
     }
 
     pub async fn on(db: Db) -> Self {
@@ -210,7 +219,7 @@ pub fn settle(n: u128, budget: BudgetId, at: RunRef, cost: i64, key: Option<&str
 
 pub async fn priced_run(bench: &mut Bench, cap: i64) -> (BudgetId, Claimed) {
     let mut job = bench.job(1);
-    job.budget = Some(NewBudget { cap: PicoUsd::from_pico(cap), parent: None });
+    job.budget = Some(NewBudget::of(PicoUsd::from_pico(cap)));
     let budget = BudgetId(job.id.0);
     bench.submit(&[job]).await;
     (budget, bench.claim(1).await.remove(0))

@@ -36,6 +36,7 @@ pub(crate) async fn make_seeds(
         priority: None,
         run_at: None,
         budget_usd: request.budget_usd,
+        budget_counts: None,
         webhook_url: None,
         schema_version: None,
         idempotency_key: None,

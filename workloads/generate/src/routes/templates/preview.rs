@@ -103,6 +103,7 @@ async fn submit(
         priority: None,
         run_at: None,
         budget_usd: request.budget_usd,
+        budget_counts: None,
         webhook_url: None,
         schema_version: None,
         idempotency_key: None,
