@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use windrow_core::{JobId, JobStatus, LedgerKind, PicoUsd, Priority, Role, Scope, Timestamp};
+use windrow_core::{ApiKeyId, JobId, JobStatus, LedgerKind, PicoUsd, Priority, Role, Scope, Timestamp};
 
 use crate::children::Share;
+
+/// The longest life of a token that is made by hand, in hours: ten years.
+const MAX_TTL: i64 = 10 * 366 * 24;
 
 /// Self-hosted AI content jobs: a file or a prompt goes in, metered model work runs durably, versioned artifacts come
 /// out.
@@ -128,7 +131,7 @@ pub(crate) struct Worker {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Demo {
-    /// Leave the server up, with a URL and a token.
+    /// Leave the server up until Ctrl-C, with a URL and a token.
     #[arg(long)]
     pub(crate) keep: bool,
     /// How many records to make.
@@ -145,7 +148,7 @@ pub(crate) enum Db {
     /// Take back the newest migrations.
     Rollback {
         /// How many.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
     },
     /// Take back every migration and apply them again. All data is lost.
@@ -181,7 +184,7 @@ pub(crate) enum Token {
         #[arg(long)]
         role: Option<Role>,
         /// How long it is good for, in hours.
-        #[arg(long, value_name = "HOURS", default_value_t = 24)]
+        #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=MAX_TTL))]
         ttl: u32,
     },
 }
@@ -201,7 +204,7 @@ pub(crate) enum Key {
     /// List your keys.
     List,
     /// Revoke a key at once.
-    Revoke { id: String },
+    Revoke { id: ApiKeyId },
     /// Show what your webhooks are signed with, for their receivers to check.
     WebhookSecret,
 }
@@ -215,7 +218,8 @@ pub(crate) struct JobFilter {
     /// Submitted at or after this time (RFC 3339).
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<Timestamp>,
-    #[arg(long, default_value_t = 20)]
+    /// How many: 1 to 200.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub(crate) limit: u32,
 }
 
@@ -287,7 +291,8 @@ pub(crate) enum DeadLetters {
     List {
         #[arg(long)]
         workload: Option<String>,
-        #[arg(long, default_value_t = 50)]
+        /// How many: 1 to 200.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
         limit: u32,
     },
     /// Put one, or all of a filter, back into the queue.

@@ -13,8 +13,8 @@ pub enum ClientError {
     #[error("unexpected answer from {endpoint}: {reason}")]
     Unexpected { endpoint: String, reason: String },
     /// A local file could not be read or written.
-    #[error("{path}: {source}")]
-    File { path: String, source: std::io::Error },
+    #[error("{path}: {reason}")]
+    File { path: String, reason: std::io::Error },
 }
 
 impl ClientError {

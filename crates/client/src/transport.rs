@@ -213,15 +213,15 @@ impl Client {
     /// Downloads into a file; the file appears under its name only when it is whole.
     pub async fn download_to(&self, path: &str, file: &Path) -> Result<u64, ClientError> {
         let partial = file.with_extension("partial");
-        let mut out = tokio::fs::File::create(&partial).await.map_err(|e| file_error(&partial, e))?;
+        let mut out = tokio::fs::File::create(&partial).await.map_err(|e| file_error(file, e))?;
         let mut stream = std::pin::pin!(self.download(path).await?);
         let mut size = 0;
         while let Some(chunk) = stream.next().await {
             let chunk = chunk?;
             size += chunk.len() as u64;
-            out.write_all(&chunk).await.map_err(|e| file_error(&partial, e))?;
+            out.write_all(&chunk).await.map_err(|e| file_error(file, e))?;
         }
-        out.sync_all().await.map_err(|e| file_error(&partial, e))?;
+        out.sync_all().await.map_err(|e| file_error(file, e))?;
         tokio::fs::rename(&partial, file).await.map_err(|e| file_error(file, e))?;
         Ok(size)
     }
@@ -255,6 +255,6 @@ pub(crate) fn unreachable_error(endpoint: &Endpoint, error: &reqwest::Error) -> 
     ClientError::Unreachable { endpoint: endpoint.to_string(), reason }
 }
 
-pub(crate) fn file_error(path: &Path, source: std::io::Error) -> ClientError {
-    ClientError::File { path: path.display().to_string(), source }
+pub(crate) fn file_error(path: &Path, reason: std::io::Error) -> ClientError {
+    ClientError::File { path: path.display().to_string(), reason }
 }

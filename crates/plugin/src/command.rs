@@ -5,6 +5,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use windrow_client::{Client, ClientError};
+use windrow_store::StoreError;
 
 /// How a command ended, for the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +38,9 @@ impl CommandError {
 impl<E: Into<anyhow::Error>> From<E> for CommandError {
     fn from(error: E) -> Self {
         let error = error.into();
-        let code = match error.downcast_ref::<ClientError>() {
-            Some(ClientError::Unreachable { .. }) => ExitCode::Unreachable,
-            _ => ExitCode::Failed,
-        };
+        let server = matches!(error.downcast_ref(), Some(ClientError::Unreachable { .. }));
+        let database = matches!(error.downcast_ref(), Some(StoreError::Unreachable(_)));
+        let code = if server || database { ExitCode::Unreachable } else { ExitCode::Failed };
         Self { code, error }
     }
 }

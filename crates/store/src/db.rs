@@ -284,7 +284,18 @@ async fn open_postgres(url: &str, options: &DbOptions) -> Result<Pools, StoreErr
         PgPoolOptions::new().max_connections(options.max_connections).acquire_timeout(options.acquire_timeout)
     };
     let writers = pool().test_before_acquire(false).connect_with(base.clone().options(WRITER_PLANS)).await;
-    let writers = sql("connect", writers)?;
+    // the pool tries for as long as it may wait; that there never was a connection is no sign of being busy
+    let place = format!("{}:{}", base.get_host(), base.get_port());
+    let writers = sql("connect", writers).map_err(|error| match error {
+        StoreError::Busy(_) => {
+            let waited = options.acquire_timeout;
+            StoreError::Unreachable(format!(
+                "nothing answers at {place} in {waited:?}; does the server run there?"
+            ))
+        }
+        StoreError::Unreachable(why) => StoreError::Unreachable(format!("{place}: {why}")),
+        error => error,
+    })?;
     let readers = pool().connect_lazy_with(base.clone());
     let aside = pool().max_connections(2).connect_lazy_with(base);
     Ok(Pools::Postgres { writers, readers, aside, schema, listen: Box::new(listen) })

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::json;
 use windrow_config::Config;
 use windrow_plugin::{CommandError, Console, ExitCode};
@@ -19,9 +19,15 @@ pub(crate) async fn run(
     console: Console,
 ) -> Result<ExitCode, CommandError> {
     if let args::Db::Create { name, dir } = &command {
+        if !is_snake_case(name) {
+            return Err(CommandError::usage("a migration's name is in snake_case, such as add_labels"));
+        }
         let files = create(name, dir)?;
         output::result(console, &files, |out| files.iter().try_for_each(|file| writeln!(out, "{file}")))?;
         return Ok(ExitCode::Ok);
+    }
+    if let args::Db::Reset { yes: false } = command {
+        return Err(CommandError::usage("all data would be lost; say --yes if you mean it"));
     }
     let plugins = crate::workloads::plugins();
     let sets = crate::workloads::migrations(&plugins);
@@ -42,10 +48,7 @@ async fn steps(
         args::Db::Status => return status(db, sets, console).await,
         args::Db::Migrate => ("applied", migrate::up(db, sets, now).await?),
         args::Db::Rollback { steps } => ("taken back", migrate::rollback(db, sets, steps as usize).await?),
-        args::Db::Reset { yes: false } => {
-            return Err(CommandError::usage("all data would be lost; say --yes if you mean it"));
-        }
-        args::Db::Reset { yes: true } => ("applied anew", migrate::reset(db, sets, now).await?),
+        args::Db::Reset { yes: _ } => ("applied anew", migrate::reset(db, sets, now).await?),
         args::Db::Create { .. } => unreachable!("needs no database and was handled before"),
     };
     let lines: Vec<String> = steps.iter().map(ToString::to_string).collect();
@@ -77,11 +80,12 @@ async fn status(db: &Db, sets: &[MigrationSet], console: Console) -> Result<Exit
     Ok(if pending == 0 { ExitCode::Ok } else { ExitCode::Failed })
 }
 
+fn is_snake_case(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
 /// Four files with the next number, for both databases.
 fn create(name: &str, dir: &Path) -> anyhow::Result<Vec<String>> {
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
-        bail!("a migration's name is in snake_case, such as add_labels");
-    }
     let mut highest = 0;
     for dialect in ["sqlite", "postgres"] {
         let folder = dir.join(dialect);
@@ -115,6 +119,6 @@ mod tests {
         assert_eq!((first.len(), second.len()), (4, 4));
         assert!(dir.path().join("sqlite/0002_second.up.sql").exists());
         assert!(dir.path().join("postgres/0002_second.down.sql").exists());
-        assert!(create("Not Good", dir.path()).is_err());
+        assert!(is_snake_case("add_labels_2") && !is_snake_case("Not Good") && !is_snake_case(""));
     }
 }

@@ -2,7 +2,7 @@
 //! process, which the demo kills in the middle.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -18,7 +18,7 @@ use crate::args::{Demo, Global};
 use crate::datadir::DataDir;
 use crate::host::{mint, socket_client};
 use crate::local_door::{self, Grant};
-use crate::output;
+use crate::{output, signals};
 
 /// Where the demo puts everything, in the working directory.
 const FOLDER: &str = "windrow-demo";
@@ -31,16 +31,46 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) async fn run(global: &Global, demo: Demo, console: Console) -> Result<ExitCode, CommandError> {
     let root = global.data_dir.clone().unwrap_or_else(|| PathBuf::from(FOLDER));
+    // from here on a Ctrl-C ends the server too
+    let mut interrupted = std::pin::pin!(signals::asked_to_stop());
+    let mut server = Server::start(&root).await?;
+    let shown = tokio::select! {
+        shown = show_all(&root, &server, &demo, console) => shown,
+        () = &mut interrupted => Err(anyhow::Error::msg("the demo was stopped before its end")),
+    };
+    let summary = match shown {
+        Ok(summary) => summary,
+        Err(error) => {
+            server.terminate().await?;
+            return Err(error.into());
+        }
+    };
+    if console.json {
+        output::line(&summary)?;
+    }
+    if demo.keep {
+        tokio::select! {
+            () = &mut interrupted => {}
+            ended = server.ended() => {
+                return Err(anyhow::anyhow!("the server ended by itself, with {}", ended?).into());
+            }
+        }
+    }
+    server.terminate().await?;
+    Ok(ExitCode::Ok)
+}
+
+/// All that there is to see; gives what `--json` prints of it.
+async fn show_all(root: &Path, server: &Server, demo: &Demo, console: Console) -> anyhow::Result<Value> {
     let began = Instant::now();
     let mut show = Show { console, steps: 0 };
-    let mut server = Server::start(&root).await?;
     show.step(format_args!(
         "started Windrow on {} (process {}, with the worker process {})",
         server.url,
         server.pid(),
         server.worker
     ));
-    let dir = DataDir::open(&root)?;
+    let dir = DataDir::open(root)?;
     let role = Some(Role::Contributor);
     let wish = Grant { sub: USER.to_owned(), role, reason: "windrow demo".to_owned() };
     local_door::ask(&socket_client(&dir, None)?, &wish).await?;
@@ -55,24 +85,15 @@ pub(crate) async fn run(global: &Global, demo: Demo, console: Console) -> Result
     report(&job, &files, began.elapsed(), &mut show)?;
     if demo.keep {
         show.note(format_args!(
-            "\nThe server stays up at {} (viewer: {}/docs). Stop it with: kill {}",
-            server.url,
-            server.url,
-            server.pid()
+            "\nThe server stays up at {} (viewer: {}/docs) until you stop it with Ctrl-C. In another terminal:",
+            server.url, server.url
         ));
         show.note(format_args!("export WINDROW_SERVER={} WINDROW_TOKEN={token}", server.url));
-        server.leave();
-    } else {
-        server.terminate().await?;
     }
-    let summary = json!({
+    Ok(json!({
         "job": job, "files": files, "seconds": began.elapsed().as_secs_f64(),
         "url": demo.keep.then_some(&server.url), "token": demo.keep.then_some(&token),
-    });
-    if console.json {
-        output::line(&summary)?;
-    }
-    Ok(ExitCode::Ok)
+    }))
 }
 
 /// Numbered lines that tell what happens.
@@ -274,7 +295,7 @@ fn report(job: &Job, files: &[PathBuf], took: Duration, show: &mut Show) -> anyh
 
 /// A `windrow up` in a process of its own.
 struct Server {
-    child: Option<Child>,
+    child: Child,
     url: String,
     /// The process id of its worker.
     worker: u64,
@@ -283,7 +304,7 @@ struct Server {
 impl Server {
     async fn start(root: &Path) -> anyhow::Result<Self> {
         let binary = std::env::current_exe().context("can't find this program's own file")?;
-        let mut child = Command::new(binary)
+        let mut child = Command::new(&binary)
             .args(["up", "--json", "--port", "0", "--worker-processes", "1", "--data-dir"])
             .arg(root)
             .env("LOG_LEVEL", "error")
@@ -293,8 +314,9 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .process_group(0)
+            .kill_on_drop(true)
             .spawn()
-            .context("can't start a server")?;
+            .with_context(|| format!("can't start a server ({})", binary.display()))?;
         let stdout = child.stdout.take().context("the server has an output")?;
         let line = BufReader::new(stdout)
             .lines()
@@ -304,27 +326,24 @@ impl Server {
         let hello: Value = serde_json::from_str(&line).context("the server's first line")?;
         let url = hello["url"].as_str().context("the server says where it listens")?.to_owned();
         let worker = hello["worker_pids"][0].as_u64().context("the server names its worker process")?;
-        Ok(Self { child: Some(child), url, worker })
+        Ok(Self { child, url, worker })
     }
 
     fn pid(&self) -> u32 {
-        self.child.as_ref().and_then(Child::id).unwrap_or_default()
+        self.child.id().unwrap_or_default()
+    }
+
+    async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        self.child.wait().await.context("the server can't be waited for")
     }
 
     /// SIGTERM, and waits for a clean end.
     async fn terminate(&mut self) -> anyhow::Result<()> {
-        let pid = self.pid().to_string();
-        let Some(child) = &mut self.child else { return Ok(()) };
-        Command::new("kill").args(["-TERM", &pid]).status().await.context("can't stop the server")?;
-        let ended = tokio::time::timeout(LIMIT, child.wait()).await.context("the server did not stop")??;
+        signal("-TERM", self.pid().into()).await?;
+        let ended = tokio::time::timeout(LIMIT, self.ended()).await.context("the server did not stop")??;
         if !ended.success() {
             bail!("the server ended with {ended}");
         }
         Ok(())
-    }
-
-    /// Lets it live on.
-    fn leave(&mut self) {
-        self.child = None;
     }
 }

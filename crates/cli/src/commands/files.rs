@@ -13,13 +13,24 @@ use crate::args;
 use crate::output;
 
 pub(crate) async fn upload(command: args::Upload, host: &dyn Host) -> Result<ExitCode, CommandError> {
+    let size = size_of(&command.file)?;
     let client = host.connect().await?;
     let console = host.console();
     let guessed = || content_type_of(&command.file).to_owned();
     let content_type = command.content_type.clone().unwrap_or_else(guessed);
-    let upload = put(&client, console, &command, &content_type).await?;
+    let upload = put(&client, console, &command, &content_type, size).await?;
     output::result(console, &upload, |out| writeln!(out, "{}", upload.id))?;
     Ok(ExitCode::Ok)
+}
+
+/// In bytes. What can't be read needs no server to be refused.
+fn size_of(file: &Path) -> Result<u64, CommandError> {
+    let fault = |fault: &dyn std::fmt::Display| CommandError::usage(format!("{}: {fault}", file.display()));
+    match std::fs::metadata(file) {
+        Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
+        Ok(_) => Err(fault(&"is no file")),
+        Err(error) => Err(fault(&error)),
+    }
 }
 
 /// Announces a file, puts it to the URL it is given, and has it checked.
@@ -28,19 +39,19 @@ async fn put(
     console: Console,
     command: &args::Upload,
     content_type: &str,
+    size: u64,
 ) -> Result<Upload, CommandError> {
     let file = command.file.as_path();
-    let metadata = std::fs::metadata(file).with_context(|| format!("can't read {}", file.display()))?;
     let wish = CreateUpload {
         filename: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         content_type: content_type.to_owned(),
-        size: metadata.len(),
+        size,
         sha256: None,
         purpose: Some(command.purpose.clone()),
         workload: command.workload.clone(),
     };
     let created: CreatedUpload = client.post("/v1/uploads", &wish).await?;
-    let bar = bytes_bar(console, metadata.len());
+    let bar = bytes_bar(console, size);
     let shown = bar.clone();
     client.put_file(&created.url, created.headers, file, move |bytes| shown.inc(bytes)).await?;
     bar.finish_and_clear();
@@ -50,19 +61,26 @@ async fn put(
 pub(crate) async fn download(command: args::Download, host: &dyn Host) -> Result<ExitCode, CommandError> {
     let client = host.connect().await?;
     let console = host.console();
-    std::fs::create_dir_all(&command.out).with_context(|| format!("can't make {}", command.out.display()))?;
     let artifacts = match client.get::<Artifact>(&format!("/v1/artifacts/{}", command.id)).await {
         Ok(artifact) => vec![artifact],
         Err(ClientError::Problem(problem)) if problem.status == 404 => {
-            let groups: Vec<ArtifactGroup> =
-                client.get(&format!("/v1/jobs/{}/artifacts", command.id)).await?;
+            let groups =
+                client.get::<Vec<ArtifactGroup>>(&format!("/v1/jobs/{}/artifacts", command.id)).await;
+            let groups = groups.map_err(|error| match error {
+                ClientError::Problem(problem) if problem.status == 404 => {
+                    let message = format!("there is no artifact and no job {}", command.id);
+                    CommandError::new(ExitCode::Failed, anyhow::Error::msg(message))
+                }
+                error => error.into(),
+            })?;
             groups.into_iter().map(|group| group.latest).collect()
         }
         Err(error) => return Err(error.into()),
     };
     let mut files = Vec::new();
+    std::fs::create_dir_all(&command.out).with_context(|| format!("can't make {}", command.out.display()))?;
     for artifact in &artifacts {
-        let path = command.out.join(safe_name(&artifact.filename));
+        let path = place(&command.out, artifact, &files);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
         }
@@ -73,6 +91,15 @@ pub(crate) async fn download(command: args::Download, host: &dyn Host) -> Result
         files.iter().try_for_each(|file| writeln!(out, "{}", file.display()))
     })?;
     Ok(ExitCode::Ok)
+}
+
+/// Where an artifact goes: under its own name, or in a folder of its kind where an earlier one has taken that name.
+fn place(out: &Path, artifact: &Artifact, taken: &[PathBuf]) -> PathBuf {
+    let path = out.join(safe_name(&artifact.filename));
+    if taken.contains(&path) {
+        return out.join(safe_name(&artifact.kind)).join(safe_name(&artifact.filename));
+    }
+    path
 }
 
 /// A name that a server suggests, with its folders: it never leads out of the directory that the user chose.

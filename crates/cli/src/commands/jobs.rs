@@ -104,7 +104,8 @@ fn read_spec(argument: &str) -> Result<Value, CommandError> {
     } else if argument.trim_start().starts_with('{') {
         argument.to_owned()
     } else {
-        std::fs::read_to_string(argument).with_context(|| format!("can't read the spec file {argument}"))?
+        let unreadable = |error| CommandError::usage(format!("can't read the spec file {argument}: {error}"));
+        std::fs::read_to_string(argument).map_err(unreadable)?
     };
     serde_json::from_str(&text)
         .map_err(|error| CommandError::usage(format!("the spec is not valid JSON: {error}")))

@@ -36,7 +36,7 @@ pub(crate) async fn key(command: args::Key, host: &dyn Host) -> Result<ExitCode,
             })?;
         }
         args::Key::Revoke { id } => {
-            client.delete(&format!("/v1/keys/{}", crate::commands::encode(&id))).await?;
+            client.delete(&format!("/v1/keys/{id}")).await?;
             output::result(console, &json!({ "revoked": id }), |out| writeln!(out, "revoked"))?;
         }
         args::Key::WebhookSecret => {

@@ -18,7 +18,7 @@ fn dead_letter(api: &Api, worker: &Api) -> String {
     job
 }
 
-fn with_a_remote_workload() -> (Windrow, Server, Api, Api) {
+pub fn with_a_remote_workload() -> (Windrow, Server, Api, Api) {
     let windrow = Windrow::new();
     for name in ["windrow.toml", "shout.schema.json"] {
         windrow.file(name, std::fs::read(example("remote-worker").join(name)).unwrap());

@@ -3,7 +3,7 @@
 use serde_json::json;
 use windrow_test_support::TestDb;
 
-use crate::harness::Windrow;
+use crate::harness::{Server, Windrow};
 
 /// The names and values of `.env.local.example`.
 fn local_example() -> Vec<(String, String)> {
@@ -12,15 +12,40 @@ fn local_example() -> Vec<(String, String)> {
     windrow_config::parse_env_file(&text).unwrap().into_iter().collect()
 }
 
+fn with_local_example() -> Windrow {
+    local_example().into_iter().fold(Windrow::new(), |windrow, (name, value)| windrow.with_env(&name, value))
+}
+
+/// Has a job of fifty records done by whatever works for the server.
+#[track_caller]
+fn assert_does_a_job(windrow: &Windrow, server: &Server) {
+    let token = windrow.run(&["token", "create", "--sub", "alice", "--role", "contributor"]).ok();
+    let api = server.api(token.stdout.trim());
+    let document = "template:\n  name: t\n  steps: [{id: x, model: offline, prompt: 'About {{ a }}'}]\n";
+    let template = api.post("/v1/templates", &json!({ "document": document })).expect(201).json();
+    let seed = api.upload("a.jsonl", "application/x-ndjson", b"{\"a\": 1}\n");
+    let spec = json!({ "template": template["id"], "seed": seed, "records": 50 });
+    let job = api.post("/v1/jobs", &json!({ "workload": "generate", "spec": spec })).expect(202).json();
+    let job = api.finished(job["id"].as_str().unwrap());
+    assert_eq!((&job["status"], &job["result"]["records"]), (&json!("completed"), &json!(50)), "{job}");
+}
+
 #[test]
 fn everything_starts_from_the_local_example_alone() {
-    let mut windrow = Windrow::new();
-    for (name, value) in local_example() {
-        windrow = windrow.with_env(&name, value);
-    }
+    let windrow = with_local_example();
     let server = windrow.start(&["up", "--port", "0", "--json"]);
     let ready = reqwest::blocking::get(format!("{}/ready", server.url)).unwrap();
     assert_eq!(ready.status(), 200);
+}
+
+#[test]
+fn api_and_worker_do_a_job_from_the_local_example_alone() {
+    let windrow = with_local_example();
+    let mut server = windrow.start(&["api", "--port", "0", "--json"]);
+    let mut worker = windrow.start(&["worker", "--json"]);
+    assert_does_a_job(&windrow, &server);
+    assert_eq!(worker.terminate().0, 0);
+    assert_eq!(server.terminate().0, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,15 +57,7 @@ async fn api_and_worker_share_one_postgresql() {
         windrow.run(&["db", "migrate"]).ok();
         let api_server = windrow.start(&["api", "--port", "0", "--json"]);
         let mut worker = windrow.start(&["worker", "--json"]);
-        let token = windrow.run(&["token", "create", "--sub", "alice", "--role", "contributor"]).ok();
-        let api = api_server.api(token.stdout.trim());
-        let document = "template:\n  name: t\n  steps: [{id: x, model: offline, prompt: 'About {{ a }}'}]\n";
-        let template = api.post("/v1/templates", &json!({ "document": document })).expect(201).json();
-        let seed = api.upload("a.jsonl", "application/x-ndjson", b"{\"a\": 1}\n");
-        let spec = json!({ "template": template["id"], "seed": seed, "records": 50 });
-        let job = api.post("/v1/jobs", &json!({ "workload": "generate", "spec": spec })).expect(202).json();
-        let job = api.finished(job["id"].as_str().unwrap());
-        assert_eq!(job["status"], "completed", "{job}");
+        assert_does_a_job(&windrow, &api_server);
         assert_eq!(worker.terminate().0, 0);
     })
     .await

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
@@ -23,11 +23,36 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// A code of -1 stands for an end by a signal.
+    pub fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Fails the test unless the command succeeded.
     #[track_caller]
     pub fn ok(self) -> Self {
         assert_eq!(self.code, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
+    }
+
+    /// Fails the test unless the command ended with `code` and standard error has all of `parts`.
+    #[track_caller]
+    pub fn refused(self, code: i32, parts: &[&str]) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        for part in parts {
+            assert!(self.stderr.contains(part), "{part:?} is missing in:\n{}", self.stderr);
+        }
+        self
+    }
+
+    /// The one JSON document that a command with `--json` leaves on standard output.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
@@ -67,12 +92,7 @@ impl Windrow {
     }
 
     pub fn run(&self, args: &[&str]) -> Ran {
-        let output = self.command(args).output().unwrap();
-        Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Ran::of(&self.command(args).output().unwrap())
     }
 
     /// `windrow up` on a free port and the directory `data`.
@@ -82,22 +102,7 @@ impl Windrow {
 
     /// A server command that prints one JSON line with its `url` when it listens.
     pub fn start(&self, args: &[&str]) -> Server {
-        let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let mut log = child.stderr.take().unwrap();
-        let log = std::thread::spawn(move || {
-            let mut text = String::new();
-            let _ = log.read_to_string(&mut text);
-            text
-        });
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        let Ok(hello) = serde_json::from_str::<Value>(&line) else {
-            let _ = child.kill();
-            panic!("the server did not start: {line:?}\n{}", log.join().unwrap());
-        };
-        let url = hello["url"].as_str().unwrap_or_default().to_owned();
-        Server { child, url, hello, log: Some(log) }
+        Server::start(self.command(args))
     }
 
     /// A token of a user of the directory `data`, made when absent.
@@ -117,6 +122,26 @@ pub struct Server {
 }
 
 impl Server {
+    /// Waits for the line that says where it listens.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut log = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = log.read_to_string(&mut text);
+            text
+        });
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        let Ok(hello) = serde_json::from_str::<Value>(&line) else {
+            let _ = child.kill();
+            panic!("the server did not start: {line:?}\n{}", log.join().unwrap());
+        };
+        let url = hello["url"].as_str().unwrap_or_default().to_owned();
+        Self { child, url, hello, log: Some(log) }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -129,8 +154,12 @@ impl Server {
 
     /// SIGTERM; gives the exit code and the log.
     pub fn terminate(&mut self) -> (i32, String) {
-        let done = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
-        assert!(done.success());
+        signal("-TERM", self.pid());
+        self.ended()
+    }
+
+    /// Waits for the end; gives the exit code and the log.
+    pub fn ended(&mut self) -> (i32, String) {
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
         (code, self.log.take().map(|log| log.join().unwrap()).unwrap_or_default())
     }
@@ -235,6 +264,13 @@ impl Api {
         });
         last
     }
+}
+
+/// Sends a signal to a process, which must be there.
+#[track_caller]
+pub fn signal(which: &str, process: u32) {
+    let sent = Command::new("kill").args([which, &process.to_string()]).status().unwrap();
+    assert!(sent.success(), "process {process} is gone already");
 }
 
 /// Asks until it is so; fails the test when it takes too long.

@@ -23,8 +23,14 @@ pub fn assert_whole(api: &Api, job: &Value, records: u64) {
     assert_eq!(job["status"], "completed", "{job}");
     assert_eq!(job["result"]["records"], records, "{job}");
     let groups = api.get(&format!("/v1/jobs/{}/artifacts", job["id"].as_str().unwrap())).expect(200).json();
+    for group in groups.as_array().unwrap() {
+        assert_eq!(
+            (&group["latest"]["version"], &group["earlier"]),
+            (&json!(1), &json!([])),
+            "one a kind: {groups}"
+        );
+    }
     let jsonl = groups.as_array().unwrap().iter().find(|group| group["kind"] == "jsonl").unwrap();
-    assert_eq!(jsonl["latest"]["version"], 1, "one version a kind: {groups}");
     let lines = api.get(jsonl["latest"]["download"].as_str().unwrap()).expect(200).body;
     let indices: Vec<u64> = String::from_utf8(lines)
         .unwrap()

@@ -3,19 +3,24 @@
 
 mod bad_input;
 mod budgets;
+mod ctrl_c;
 mod dead_letters;
 mod demo;
 mod document;
 mod environment;
+mod events;
+mod examples;
 mod generate_run;
 mod harness;
 mod kills;
+mod openapi;
 mod owners;
 mod provider;
 mod random_requests;
 mod remote_worker;
 mod small_model;
 mod smoke;
+mod tour;
 mod traces;
 mod twenty_kills;
 mod usage;

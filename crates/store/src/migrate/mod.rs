@@ -8,9 +8,10 @@ pub use set::{Migration, MigrationSet};
 
 use std::fmt;
 
+use uuid::Uuid;
 use windrow_core::Timestamp;
 
-use crate::{Db, StoreError, Tx};
+use crate::{Db, StoreError, Tx, fetch_optional, hot};
 use ledger::LedgerRow;
 
 /// The platform's own tables.
@@ -106,10 +107,23 @@ pub async fn rollback(db: &Db, sets: &[MigrationSet], count: usize) -> Result<Ve
     Ok(steps)
 }
 
-/// Takes everything back and applies it again: all rows are lost.
+/// Takes everything back and applies it again: all rows are lost. The installation keeps its id, for the objects in its
+/// storage are marked with it.
 pub async fn reset(db: &Db, sets: &[MigrationSet], now: Timestamp) -> Result<Vec<Step>, StoreError> {
+    let find = "SELECT id FROM installation WHERE one = 1";
+    let id = match fetch_optional!(&mut db.read().await?, scalar Uuid, find) {
+        // what was never migrated has no such table
+        Err(StoreError::Statement { .. }) => None,
+        found => found?,
+    };
     rollback(db, sets, usize::MAX).await?;
-    up(db, sets, now).await
+    let steps = up(db, sets, now).await?;
+    if let Some(id) = id {
+        let mut tx = db.begin().await?;
+        hot::installation(&mut tx, id).await?;
+        tx.commit().await?;
+    }
+    Ok(steps)
 }
 
 /// All migrations of the sets and of the ledger, in order of application, then what is pending.

@@ -31,7 +31,9 @@ pub(super) async fn run(command: TemplateCommand, host: &dyn Host) -> Result<Exi
         }
         TemplateCommand::Show { template } => show(&client, &template, console).await?,
         TemplateCommand::Diff { template, from, to } => diff(&client, &template, from, to, console).await?,
-        TemplateCommand::Export { template, out } => export(&client, &template, out.as_deref()).await?,
+        TemplateCommand::Export { template, out } => {
+            export(&client, &template, out.as_deref(), console).await?;
+        }
         TemplateCommand::Preview(_) => unreachable!("needs no server"),
     }
     Ok(ExitCode::Ok)
@@ -130,18 +132,25 @@ async fn diff(
     report::result(console, &diff, |out| write!(out, "{}", diff.diff))
 }
 
-async fn export(client: &Client, template: &str, out: Option<&Path>) -> Result<(), CommandError> {
+async fn export(
+    client: &Client,
+    template: &str,
+    out: Option<&Path>,
+    console: Console,
+) -> Result<(), CommandError> {
     let (head, query) = named(client, template).await?;
     let path = format!("/v1/templates/{}/export{query}", head.id);
     if let Some(file) = out {
         client.download_to(&path, file).await?;
-        return Ok(());
+        return report::result(console, &json!({ "file": file }), |out| writeln!(out, "{}", file.display()));
     }
+    let mut document = Vec::new();
     let mut stream = std::pin::pin!(client.download(&path).await?);
     while let Some(chunk) = stream.next().await {
-        std::io::Write::write_all(&mut std::io::stdout().lock(), &chunk?)?;
+        document.extend_from_slice(&chunk?);
     }
-    Ok(())
+    let document = String::from_utf8_lossy(&document);
+    report::result(console, &json!({ "document": document }), |out| write!(out, "{document}"))
 }
 
 /// The template that a reference means, and the query that picks its version.

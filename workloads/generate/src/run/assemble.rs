@@ -43,8 +43,9 @@ pub(super) async fn run(ctx: &JobContext, state: JobState, judged: Sums) -> Resu
         return add_refill(ctx, &pinned, &mut state, end).await;
     }
     let shards = Shards::read(ctx).await?;
-    if shards.open {
-        // a person had the job go on after it had ended: its shards run before it
+    if shards.unmade {
+        // A person had the job go on after it had ended: its shards run before it. One may have died again already, and this
+        // job then ends with it.
         return Ok(Outcome::Await);
     }
     shards.check_error_rate(&pinned, judged)?;
@@ -70,8 +71,8 @@ struct Shards {
     tally: Tally,
     /// Whether the budget ended any of them.
     exceeded: bool,
-    /// Whether any of them has not ended.
-    open: bool,
+    /// Whether any of them has not ended, or died.
+    unmade: bool,
 }
 
 impl Shards {
@@ -84,7 +85,7 @@ impl Shards {
             after = Some(last.id);
             for child in page {
                 shards.exceeded |= child.status == JobStatus::BudgetExceeded;
-                shards.open |= !child.status.is_final();
+                shards.unmade |= !matches!(child.status, JobStatus::Completed | JobStatus::BudgetExceeded);
                 let broken = |error: serde_json::Error| {
                     let what = format!("the result of shard {} can't be read: {error}", child.key);
                     JobError::permanent("bad_result", what)
