@@ -60,7 +60,7 @@ pub struct Reject {
     /// None when the step failed before a model was asked (a template that doesn't render).
     pub model: Option<String>,
     pub error: RejectError,
-    /// How often the step was tried.
+    /// How often the step's model was tried: retries of transient failures and re-asks too.
     pub attempts: u32,
 }
 

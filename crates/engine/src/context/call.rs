@@ -51,12 +51,28 @@ impl JobContext {
     /// [`Stop::BudgetExceeded`] when there is no room and nothing in flight that could make some; the run's own stop;
     /// the model's error when retries are used up.
     pub async fn call(&self, key: &str, step: &str, request: &ModelRequest) -> Result<CallAnswer, RunError> {
+        self.call_counting(key, step, request, &mut 0).await
+    }
+
+    /// The same, and adds to `tries` how often the model was tried, whether it answered or not; an answer that an earlier run paid
+    /// for is one try.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn call_counting(
+        &self,
+        key: &str,
+        step: &str,
+        request: &ModelRequest,
+        tries: &mut u32,
+    ) -> Result<CallAnswer, RunError> {
         let model = self.models().resolve(&request.model).map_err(JobError::from)?;
         let request = ModelRequest { model: model.id().to_owned(), ..request.clone() };
         let (key, step) = (key.to_owned(), step.to_owned());
         let mut question = Question { key, step, hash: request.hash(), model, request };
         if let Some(answer) = self.replayed(&question).await? {
             self.note_progress();
+            *tries += 1;
             return Ok(answer);
         }
         let span = tracing::debug_span!(
@@ -67,14 +83,19 @@ impl JobContext {
             step = question.step
         );
         question.request.traceparent = spans::position(&span, self.inner.lease.traceparent);
-        self.ask_until_answered(&Arc::new(question)).instrument(self.within(span)).await
+        self.ask_until_answered(&Arc::new(question), tries).instrument(self.within(span)).await
     }
 
     /// Tries again what may be tried again.
-    async fn ask_until_answered(&self, question: &Arc<Question>) -> Result<CallAnswer, RunError> {
+    async fn ask_until_answered(
+        &self,
+        question: &Arc<Question>,
+        tries: &mut u32,
+    ) -> Result<CallAnswer, RunError> {
         let mut attempt = 1;
         loop {
             self.check_hard_stop()?;
+            *tries += 1;
             let error = match self.attempt(question).await? {
                 Ok(answer) => {
                     self.note_progress();

@@ -6,6 +6,7 @@ use windrow_engine::{CallAnswer, JobContext, RunError};
 use windrow_models::{Message, ModelRequest};
 
 use super::seeds::Seeds;
+use super::shard::Again;
 use crate::export::ModelUsage;
 use crate::record::{RESERVED_FIELDS, Record, Reject, RejectError, StepMeta, record_id};
 use crate::sampler::{Purpose, RecordSeed, Sampler};
@@ -32,6 +33,25 @@ pub(super) struct Finished {
     pub(super) calls: Vec<String>,
     /// What all its calls used, those of a failed step too.
     pub(super) usage: IndexMap<String, ModelUsage>,
+    /// Of a reject whose reason are answers.
+    pub(super) blame: Blame,
+}
+
+/// Answers that made a record fail, and would again. Empty where a model did not answer at all.
+#[derive(Default)]
+pub(super) struct Blame {
+    pub(super) steps: Vec<String>,
+    /// The keys of these calls.
+    pub(super) calls: Vec<String>,
+    pub(super) usage: IndexMap<String, ModelUsage>,
+}
+
+/// A call that was answered.
+struct Answered {
+    key: String,
+    step: String,
+    model: String,
+    usage: ModelUsage,
 }
 
 /// A step that failed for good.
@@ -40,13 +60,21 @@ struct StepFailure {
     model: Option<String>,
     error: RejectError,
     attempts: u32,
+    /// Whose answers are the reason.
+    blamed: Vec<String>,
 }
 
-/// Makes the record of one index.
+/// Makes the record of one index. `again` says how often a job was failed by the answers to a step, which is then asked with
+/// another seed.
 ///
 /// # Errors
 /// Only what stops the run; what fails the record is a reject.
-pub(super) async fn make(ctx: &JobContext, recipe: &Recipe, index: u64) -> Result<Finished, RunError> {
+pub(super) async fn make(
+    ctx: &JobContext,
+    recipe: &Recipe,
+    index: u64,
+    again: Vec<Again>,
+) -> Result<Finished, RunError> {
     let seed = &recipe.seeds.record(ctx, recipe.sampler.assign(index).seed_record).await?;
     let draws = RecordSeed { random_seed: recipe.pinned.random_seed(), index };
     let mut making = Making {
@@ -55,23 +83,25 @@ pub(super) async fn make(ctx: &JobContext, recipe: &Recipe, index: u64) -> Resul
         index,
         seed,
         draws,
+        again,
         outputs: StepOutputs::new(),
         meta: IndexMap::new(),
         calls: Vec::new(),
-        usage: IndexMap::new(),
     };
     let outcome = match making.steps().await? {
-        Ok(()) => making.shaped(),
+        Ok(()) => making.shaped().map_err(|failure| *failure),
         Err(failure) => Err(failure),
     };
-    let outcome = outcome.map_err(|failure| Reject {
-        index,
-        step: failure.step,
-        model: failure.model,
-        error: failure.error,
-        attempts: failure.attempts,
+    let mut blamed = Vec::new();
+    let outcome = outcome.map_err(|failure| {
+        blamed = failure.blamed;
+        let StepFailure { step, model, error, attempts, .. } = failure;
+        Reject { index, step, model, error, attempts }
     });
-    Ok(Finished { outcome, calls: making.calls, usage: making.usage })
+    let (blamed_calls, blamed_usage) = sums(making.calls.iter().filter(|call| blamed.contains(&call.step)));
+    let (calls, usage) = sums(making.calls.iter());
+    let blame = Blame { steps: blamed, calls: blamed_calls, usage: blamed_usage };
+    Ok(Finished { outcome, calls, usage, blame })
 }
 
 struct Making<'a> {
@@ -80,10 +110,10 @@ struct Making<'a> {
     index: u64,
     seed: &'a SeedRecord,
     draws: RecordSeed,
+    again: Vec<Again>,
     outputs: StepOutputs,
     meta: IndexMap<String, StepMeta>,
-    calls: Vec<String>,
-    usage: IndexMap<String, ModelUsage>,
+    calls: Vec<Answered>,
 }
 
 impl Making<'_> {
@@ -96,7 +126,7 @@ impl Making<'_> {
                     Ok(output) => output,
                     Err(failure) => return Ok(Err(failure)),
                 },
-                Err(error) => return Ok(Err(StepFailure::template(&step.id, &error))),
+                Err(error) => return Ok(Err(self.template_failure(&step.id, &error))),
             };
             self.outputs.push(template, output);
         }
@@ -113,6 +143,9 @@ impl Making<'_> {
         let id = &template.document().steps[position].id;
         let pinned = &self.recipe.pinned.steps[position];
         let mut request = request(template, position, pinned, rendered, self.draws);
+        let again = self.again.iter().find(|again| again.step == *id).map_or(0, |again| again.times);
+        request.seed = request.seed.map(|seed| other_seed(seed, again));
+        let mut tries = 0;
         let mut meta = StepMeta {
             model: request.model.clone(),
             input_tokens: 0,
@@ -121,7 +154,7 @@ impl Making<'_> {
         };
         for ask in 0..=MAX_REASKS {
             let key = format!("{}/{id}/{ask}", self.index);
-            let answer = match self.ctx.call(&key, id, &request).await {
+            let answer = match self.ctx.call_counting(&key, id, &request, &mut tries).await {
                 Ok(answer) => answer,
                 Err(RunError::Failed(error)) => {
                     let model = Some(request.model.clone());
@@ -129,18 +162,20 @@ impl Making<'_> {
                         step: id.clone(),
                         model,
                         error: error.into(),
-                        attempts: ask + 1,
+                        attempts: tries,
+                        blamed: Vec::new(),
                     }));
                 }
                 Err(stopped) => return Err(stopped),
             };
-            self.calls.push(key);
             add_usage(&mut meta, &answer);
-            let usage = self.usage.entry(answer.model).or_default();
-            usage.calls += 1;
-            usage.input_tokens += answer.response.usage.input_tokens;
-            usage.output_tokens += answer.response.usage.output_tokens;
-            usage.cost_usd = usage.cost_usd.saturating_add(answer.cost);
+            let usage = ModelUsage {
+                calls: 1,
+                input_tokens: answer.response.usage.input_tokens,
+                output_tokens: answer.response.usage.output_tokens,
+                cost_usd: answer.cost,
+            };
+            self.calls.push(Answered { key, step: id.clone(), model: answer.model, usage });
             let error = match template.read_answer(position, &answer.response.text) {
                 Ok(output) => {
                     self.meta.insert(id.clone(), meta);
@@ -149,7 +184,7 @@ impl Making<'_> {
                 Err(error) => error,
             };
             if ask == MAX_REASKS {
-                return Ok(Err(StepFailure::answer(id, &request.model, &error)));
+                return Ok(Err(StepFailure::answer(id, &request.model, &error, tries)));
             }
             request.messages.push(Message::assistant(answer.response.text));
             request.messages.push(Message::user(error.instruction()));
@@ -159,12 +194,25 @@ impl Making<'_> {
         unreachable!("the last ask returns")
     }
 
-    fn shaped(&mut self) -> Result<Box<Record>, StepFailure> {
+    /// A template fails by what it was given: by any answer so far.
+    fn template_failure(&self, step: &str, error: &RenderError) -> StepFailure {
+        let code = "template_error".to_owned();
+        let error = RejectError { code, message: error.to_string(), class: ErrorClass::Permanent };
+        StepFailure {
+            step: step.to_owned(),
+            model: None,
+            error,
+            attempts: 1,
+            blamed: self.meta.keys().cloned().collect(),
+        }
+    }
+
+    fn shaped(&mut self) -> Result<Box<Record>, Box<StepFailure>> {
         let output = self
             .recipe
             .template
             .shape(self.seed, &self.outputs, self.draws)
-            .map_err(|error| StepFailure::template("output", &error))?;
+            .map_err(|error| Box::new(self.template_failure("output", &error)))?;
         debug_assert!(!output.keys().any(|key| RESERVED_FIELDS.contains(&key.as_str())));
         Ok(Box::new(Record {
             id: record_id(self.recipe.job, self.index),
@@ -176,6 +224,28 @@ impl Making<'_> {
             meta: std::mem::take(&mut self.meta),
         }))
     }
+}
+
+/// The seed of a step whose answers failed a job so often: none that was asked with before, re-asks included.
+fn other_seed(seed: u64, times: u32) -> u64 {
+    (seed + u64::from(times) * u64::from(MAX_REASKS + 1)) % SEEDS
+}
+
+/// 31 bits: what every provider that takes a seed can hold.
+const SEEDS: u64 = 1 << 31;
+
+/// The keys of calls, and what they used by model.
+fn sums<'a>(calls: impl Iterator<Item = &'a Answered>) -> (Vec<String>, IndexMap<String, ModelUsage>) {
+    let (mut keys, mut models) = (Vec::new(), IndexMap::<String, ModelUsage>::new());
+    for call in calls {
+        keys.push(call.key.clone());
+        let sum = models.entry(call.model.clone()).or_default();
+        sum.calls += call.usage.calls;
+        sum.input_tokens += call.usage.input_tokens;
+        sum.output_tokens += call.usage.output_tokens;
+        sum.cost_usd = sum.cost_usd.saturating_add(call.usage.cost_usd);
+    }
+    (keys, models)
 }
 
 /// What to ask the model of step `position`, so that the same record asks the same in every run.
@@ -200,24 +270,18 @@ pub(crate) fn request(
         temperature: pinned.temperature,
         max_tokens: pinned.max_tokens,
         response_schema,
-        // 31 bits: what every provider that takes a seed can hold
-        seed: Some(draws.draws(purpose).below(1 << 31)),
+        seed: Some(draws.draws(purpose).below(SEEDS)),
         timeout: ModelRequest::default_timeout(),
         traceparent: None,
     }
 }
 
 impl StepFailure {
-    fn template(step: &str, error: &RenderError) -> Self {
-        let code = "template_error".to_owned();
-        let error = RejectError { code, message: error.to_string(), class: ErrorClass::Permanent };
-        Self { step: step.to_owned(), model: None, error, attempts: 1 }
-    }
-
-    fn answer(step: &str, model: &str, error: &AnswerError) -> Self {
+    fn answer(step: &str, model: &str, error: &AnswerError, attempts: u32) -> Self {
         let code = "bad_answer".to_owned();
         let error = RejectError { code, message: error.to_string(), class: ErrorClass::Permanent };
-        Self { step: step.to_owned(), model: Some(model.to_owned()), error, attempts: MAX_REASKS + 1 }
+        let (step, model) = (step.to_owned(), Some(model.to_owned()));
+        Self { blamed: vec![step.clone()], step, model, error, attempts }
     }
 }
 

@@ -15,7 +15,7 @@ use super::tally::Tally;
 use super::writer::Writer;
 use super::{PlannedSeed, ShardSpec};
 use crate::sampler::Sampler;
-use crate::spec::PinnedSpec;
+use crate::spec::{OnError, PinnedSpec};
 use crate::template::{CompiledTemplate, TemplateDocument};
 
 /// How many times the concurrency a record may be ahead of the oldest one in flight.
@@ -29,7 +29,18 @@ pub(super) struct ShardState {
     /// Indices that found no room in the budget, while later ones did; ascending. They are made when there is more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) holes: Vec<u64>,
+    /// Steps whose answers failed the job, where the spec says that a failed record does: who retries it wants others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) again: Vec<Again>,
     pub(super) tally: Tally,
+}
+
+/// How often the answers to a step of a record failed the job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Again {
+    pub(super) index: u64,
+    pub(super) step: String,
+    pub(super) times: u32,
 }
 
 impl ShardState {
@@ -45,11 +56,22 @@ impl ShardState {
 
     /// Notes that an index was made, and that those before it which were not are still to be.
     pub(super) fn attempted(&mut self, index: u64) {
+        self.again.retain(|again| again.index != index);
         match self.holes.binary_search(&index) {
             Ok(hole) => drop(self.holes.remove(hole)),
             Err(_) => {
                 self.holes.extend(self.next..index);
                 self.next = index + 1;
+            }
+        }
+    }
+
+    /// Notes that the answers to these steps of a record failed the job.
+    pub(super) fn blame(&mut self, index: u64, steps: Vec<String>) {
+        for step in steps {
+            match self.again.iter_mut().find(|again| again.index == index && again.step == step) {
+                Some(again) => again.times += 1,
+                None => self.again.push(Again { index, step, times: 1 }),
             }
         }
     }
@@ -147,6 +169,11 @@ impl Making<'_> {
                 Err(error) => return Err(self.give_up(error).await),
             }
         }
+        if self.recipe.pinned.spec.on_record_error == OnError::Fail
+            && self.finished.values().any(|finished| finished.outcome.is_err())
+        {
+            return Err(self.fail().await);
+        }
         // what lies behind an index that found no room has been paid for: keep it
         for (place, finished) in std::mem::take(&mut self.finished) {
             self.writer.add(self.todo.index(place), finished).await?;
@@ -161,8 +188,9 @@ impl Making<'_> {
         while self.in_flight.len() < concurrency && self.launched < self.todo.len().min(ahead) {
             let (ctx, recipe, place) = (self.ctx.clone(), Arc::clone(&self.recipe), self.launched);
             let index = self.todo.index(place);
+            let again = self.writer.again(index);
             self.in_flight.spawn(async move {
-                let outcome = record::make(&ctx, &recipe, index).await;
+                let outcome = record::make(&ctx, &recipe, index, again).await;
                 (place, outcome)
             });
             self.launched += 1;
@@ -171,10 +199,22 @@ impl Making<'_> {
 
     async fn write_ready(&mut self) -> Result<(), RunError> {
         while let Some(finished) = self.finished.remove(&self.written) {
+            if finished.outcome.is_err() && self.recipe.pinned.spec.on_record_error == OnError::Fail {
+                self.finished.insert(self.written, finished);
+                return Err(self.fail().await);
+            }
             self.writer.add(self.todo.index(self.written), finished).await?;
             self.written += 1;
         }
         Ok(())
+    }
+
+    /// A failed record fails the job. Those behind it that have failed too would fail its retry.
+    async fn fail(&mut self) -> RunError {
+        let failed =
+            std::mem::take(&mut self.finished).into_iter().filter(|(_, finished)| finished.outcome.is_err());
+        let failed = failed.map(|(place, finished)| (self.todo.index(place), finished)).collect();
+        self.writer.fail(failed).await
     }
 
     /// Saves what is finished in order; the answers of the rest stand in the journal for the next run.

@@ -10,10 +10,9 @@ use windrow_engine::{JobContext, RunError};
 
 use super::ShardSpec;
 use super::record::{Finished, Recipe};
-use super::shard::ShardState;
+use super::shard::{Again, ShardState};
 use super::tally::{ERROR_RATE_FROM, Tally};
 use crate::record::PartBuilder;
-use crate::spec::OnError;
 
 /// A checkpoint is due after so many records …
 const CHECKPOINT_RECORDS: u64 = 50;
@@ -45,15 +44,8 @@ impl Writer {
     /// [`ShardState::todo`]; those between that are left out are still to be made.
     ///
     /// # Errors
-    /// When the spec says that a failed record, or so many of them, fail the job; what was finished is written before.
+    /// When so many records failed that the job fails; what was finished is written before.
     pub(super) async fn add(&mut self, index: u64, finished: Finished) -> Result<(), RunError> {
-        if let (Err(reject), OnError::Fail) = (&finished.outcome, self.recipe.pinned.spec.on_record_error) {
-            // it is not noted as attempted: who retries the job wants this record too
-            self.flush().await?;
-            let (step, why) = (&reject.step, &reject.error.message);
-            let detail = format!("record {index} failed in step {step}: {why}");
-            return Err(JobError::user("record_failed", detail).into());
-        }
         if self.part.next_index() != index {
             self.start_flush().await?;
             self.part = PartBuilder::new(index);
@@ -83,6 +75,36 @@ impl Writer {
         let done = self.state.next - self.shard.first - self.state.holes.len() as u64;
         self.ctx.progress("generating", done, Some(self.shard.count)).await;
         Ok(())
+    }
+
+    /// What is to be asked anew of an index, because it failed the job before.
+    pub(super) fn again(&self, index: u64) -> Vec<Again> {
+        self.state.again.iter().filter(|again| again.index == index).cloned().collect()
+    }
+
+    /// The job fails by its failed records, of which the first is told; what was finished before them is written. They are not noted
+    /// as attempted, for who retries the job wants them too; and answers that are to blame are taken out of the journal, or the
+    /// retry would find nothing else.
+    pub(super) async fn fail(&mut self, failed: Vec<(u64, Finished)>) -> RunError {
+        match self.write_failed(failed).await {
+            Ok(detail) => JobError::user("record_failed", detail).into(),
+            Err(error) => error,
+        }
+    }
+
+    async fn write_failed(&mut self, failed: Vec<(u64, Finished)>) -> Result<String, RunError> {
+        self.flush().await?;
+        let (mut detail, mut covered) = (None, std::mem::take(&mut self.covered));
+        for (index, finished) in failed {
+            let Err(reject) = finished.outcome else { continue };
+            let (step, why) = (&reject.step, &reject.error.message);
+            detail.get_or_insert_with(|| format!("record {index} failed in step {step}: {why}"));
+            covered.extend(finished.blame.calls);
+            self.state.tally.add_usage(&finished.blame.usage);
+            self.state.blame(index, finished.blame.steps);
+        }
+        self.ctx.checkpoint(&self.state, Vec::new(), covered).await?;
+        Ok(detail.unwrap_or_else(|| "a record failed".to_owned()))
     }
 
     /// Whether what became of an index ends the job: the share of failed records, as of the first look at it.

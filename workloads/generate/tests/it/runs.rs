@@ -13,6 +13,20 @@ use crate::stub::{CALL_USD, Stub, prompt};
 
 const ONE_STEP: &str = "template:\n  name: one\n  schema_requirements: [n]\n  steps:\n    - {id: a, model: \"stub:m\", max_tokens: 10, prompt: 'number {{ n }}'}\n";
 
+/// A text, then an object that has a number.
+const TWO_STEPS: &str = "template:
+  name: two
+  schema_requirements: [n]
+  steps:
+    - {id: a, model: \"stub:m\", max_tokens: 10, prompt: 'first {{ n }}'}
+    - id: b
+      model: \"stub:m\"
+      max_tokens: 10
+      prompt: 'second {{ n }}'
+      output: json
+      schema: {type: object, properties: {n: {type: integer}}, required: [n], additionalProperties: false}
+";
+
 fn seeds(count: usize) -> Vec<u8> {
     (0..count).map(|n| format!("{{\"n\": {n}}}\n")).collect::<String>().into_bytes()
 }
@@ -200,6 +214,69 @@ on_both! {
         it.post(&format!("/v1/jobs/{}/retry", job.id), &json!({})).await.expect(200);
         assert_status(&it.finish(job.id).await, JobStatus::Completed);
         assert_eq!(indices(&it.records(job.id).await), (0..100).collect::<Vec<_>>());
+        it.test.finish().await;
+    }
+
+    async fn a_retry_asks_anew_where_the_answers_had_the_wrong_form(db) {
+        // by its seed alone: the first three that record 30 is asked with, and the first three of 31, bring about nonsense
+        let nonsense: std::sync::Mutex<Vec<(bool, u64)>> = std::sync::Mutex::default();
+        let stub = Stub::new(move |request| {
+            let question = request.messages[0].content.as_str();
+            let last = question.ends_with(" 31");
+            if question.starts_with("first") || !(last || question.ends_with(" 30")) {
+                return Ok(r#"{"n": 1}"#.to_owned());
+            }
+            let seed = request.seed.unwrap();
+            let mut nonsense = nonsense.lock().unwrap();
+            if nonsense.iter().filter(|(of, _)| *of == last).count() < 3 {
+                nonsense.push((last, seed));
+            }
+            let bad = nonsense.contains(&(last, seed));
+            Ok(if bad { "no JSON" } else { r#"{"n": 2}"# }.to_owned())
+        });
+        let (it, _, seed) = with_stub(db, &stub).await;
+        let template = it.template(TWO_STEPS).await;
+        let mut spec = spec(&template, &seed, 40);
+        (spec["on_record_error"], spec["shard_size"], spec["concurrency"]) = (json!("fail"), json!(40), json!(1));
+        let job = it.submit(spec, Some("1")).await;
+        let failed = it.finish(job.id).await;
+        assert_status(&failed, JobStatus::Failed);
+        assert!(failed.error.unwrap().message.contains("record 30"));
+        let retry = format!("/v1/jobs/{}/retry", job.id);
+        it.post(&retry, &json!({})).await.expect(200);
+        let failed = it.finish(job.id).await;
+        assert!(failed.error.unwrap().message.contains("record 31"), "30 was asked with another seed");
+        it.post(&retry, &json!({})).await.expect(200);
+        let done = it.finish(job.id).await;
+        assert_status(&done, JobStatus::Completed);
+        assert_eq!(indices(&it.records(job.id).await), (0..40).collect::<Vec<_>>());
+        // what was good was asked for once, the step before the bad one too
+        let asked = stub.bill.lock().unwrap().len();
+        assert_eq!(asked, 40 + 40 + 3 + 3);
+        let calls: PicoUsd = (0..asked).map(|_| CALL_USD.parse::<PicoUsd>().unwrap()).sum();
+        assert_eq!(done.cost.actual, calls);
+        let manifest: Value = serde_json::from_slice(&it.artifact(job.id, "manifest").await).unwrap();
+        assert_eq!(manifest["models"]["stub:m"]["calls"], asked);
+        it.test.finish().await;
+    }
+
+    async fn a_reject_says_how_often_its_model_was_tried(db) {
+        let busy = AtomicUsize::new(0);
+        let stub = Stub::new(move |request| match request.messages[0].content.as_str() {
+            "second 7" => Err(ModelError::transient("busy", "not now")),
+            "second 9" if busy.fetch_add(1, Ordering::SeqCst) < 2 => Err(ModelError::transient("busy", "not now")),
+            "second 9" | "second 11" => Ok("no JSON".to_owned()),
+            "second 13" => Err(ModelError::permanent("refused", "not this one")),
+            _ => Ok(r#"{"n": 1}"#.to_owned()),
+        });
+        let (it, _, seed) = with_stub(db, &stub).await;
+        let template = it.template(TWO_STEPS).await;
+        let job = it.submit(spec(&template, &seed, 20), Some("1")).await;
+        assert_status(&it.finish(job.id).await, JobStatus::Completed);
+        let rejects = lines(&it.artifact(job.id, "rejects").await);
+        let tries: Vec<_> = rejects.iter().map(|reject| (reject["index"].as_u64().unwrap(), reject["attempts"].as_u64().unwrap())).collect();
+        // five tries of one call; three answers, and two tries more before the first; three answers; one try
+        assert_eq!(tries, [(7, 5), (9, 5), (11, 3), (13, 1)]);
         it.test.finish().await;
     }
 
