@@ -12,7 +12,7 @@ use windrow_auth::{Authenticator, JwksSettings, LocalIssuer, TokenMode};
 use windrow_blob::{BlobSettings, BlobStore, InstallationSalt, LocalSettings, SigningKey};
 use windrow_config::{AuthMode, Config, DatabaseTarget};
 use windrow_core::{SharedClock, SystemClock};
-use windrow_engine::{LocalEngine, WorkloadRegistry};
+use windrow_engine::{LocalEngine, UnrunCommits, WorkloadRegistry};
 use windrow_models::Models;
 use windrow_plugin::Plugin;
 use windrow_rest::{ApiRouter, ApiState, HttpLimits};
@@ -119,7 +119,9 @@ impl Platform {
         let sets = workloads::migrations(&plugins);
         let dir = DataDir::open(&config.data_dir)?;
         let owner = own(&config, &dir, description)?;
-        let db = connect(&config).await?;
+        let registry = workloads::registered(&plugins, &config)?;
+        let commits = UnrunCommits::new(registry.clone(), None);
+        let db = connect(&config).await?.with_end_hook(Arc::new(commits));
         match migrations {
             Migrations::Apply => drop(migrate::up(&db, &sets, clock.now()).await?),
             Migrations::Refuse => {
@@ -132,7 +134,6 @@ impl Platform {
         let secret = secret_key(&config, &dir)?;
         let blob = open_storage(&config, &secret, public_url, salt, Arc::clone(&clock))?;
         let models = Arc::new(models::registry(&config, Arc::clone(&clock))?);
-        let registry = workloads::registered(&plugins, &config)?;
         let issuer = (config.auth.mode == AuthMode::Local).then(|| local_issuer(&dir)).transpose()?;
         let authenticator = authenticator(&config, issuer.as_ref(), &db, &clock)?;
         let parts = AppParts {

@@ -19,6 +19,7 @@ pub mod spans;
 pub mod stop;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod unrun;
 pub mod workload;
 
 pub use assets::AssetCache;
@@ -31,6 +32,7 @@ pub use lost::{LostRuns, end_lost};
 pub use remote::RemoteEngine;
 pub use remote_workload::{RemoteWorkload, WorkloadNameError};
 pub use stop::{Stop, StopSignal};
+pub use unrun::UnrunCommits;
 pub use windrow_api_types::worker::{
     ArtifactVersion, BeatReply, Bill, Checkpoint, Child, ClaimRequest, EndReply, FreeCall, JournalEntry,
     JournalLine, Lease, NewArtifact, NewChild, Output, Part, Progress, Reserve, Reserved, RunEnd, RunRef,

@@ -1,19 +1,26 @@
 //! Ends of runs that nobody reports: of workers that are gone, of leases that lapsed. Most put the job back in line; where one
 //! ends the job (it is poison, or was cancelled meanwhile), the workload has its say as in any other end.
 
-use std::collections::HashSet;
+use std::time::Duration;
 
-use windrow_core::{JobError, JobSeq, RunNo};
+use windrow_core::{ErrorClass, JobError, JobSeq, RunNo};
 use windrow_store::hot::{Closing, Ended as Written, EndedRun, RunRef};
 use windrow_store::{Store, StoreError, Tx, UnitFuture, held};
 
-use crate::{AfterCommit, DropTags, Ended, JobRecord, WorkloadRegistry};
+use crate::{DropTags, Ended, JobRecord, WorkloadRegistry};
 
 /// What ends runs in the transaction that it is given: which, and what came of each, in the same order.
 pub type LostRuns = (Vec<RunRef>, Closing);
 
-/// Ends lost runs by `end`, in a transaction of its own together with the `commit` of each workload whose job is over with it. A
-/// `commit` that refuses is left out, for the job must end all the same; all others are kept. `end` may be called again.
+/// How often an end that a workload's commit refuses for now is tried.
+const TRIES: u32 = 4;
+
+/// The wait before the second try; it doubles.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Ends lost runs by `end`, in a transaction of its own together with the `commit` of each workload whose job is over with it, each
+/// in a savepoint. A `commit` that refuses for good is left out, for the job must end all the same; all others are kept. One that refuses
+/// for now (transient) has the whole tried again, a few times, and is then left out too. `end` may be called again.
 ///
 /// # Errors
 /// When the database fails, or a stored row can't be read.
@@ -26,20 +33,19 @@ pub async fn end_lost<F>(
 where
     F: for<'a> Fn(&'a mut Tx) -> UnitFuture<'a, LostRuns, StoreError> + Clone + Send + Sync + 'static,
 {
-    let mut refusing: HashSet<JobSeq> = HashSet::new();
+    let (mut tries, mut pause) = (1, PAUSE);
     loop {
-        let (end, registry, left_out) = (end.clone(), registry.clone(), refusing.clone());
+        let (end, registry, patient) = (end.clone(), registry.clone(), tries < TRIES);
         let written = store.alone(move |tx| {
-            let (end, registry, left_out) = (end.clone(), registry.clone(), left_out.clone());
+            let (end, registry) = (end.clone(), registry.clone());
             Box::pin(async move {
                 let (runs, closing) = end(tx).await?;
                 let mut tags = Vec::new();
                 for (at, written) in runs.iter().zip(&closing.ended) {
                     if let Written::Ended(ended) = written
                         && ended.status.is_final()
-                        && !left_out.contains(&at.job)
                     {
-                        tags.extend(commit(tx, &registry, *at, ended).await?.cache_tags);
+                        tags.extend(commit(tx, &registry, *at, ended, patient).await?);
                     }
                 }
                 Ok::<_, Unwritten>((runs, closing, tags))
@@ -53,9 +59,10 @@ where
                 return Ok((runs, closing));
             }
             Err(Unwritten::Store(error)) => return Err(error),
-            Err(Unwritten::Refused(job, error)) => {
-                tracing::error!(job = job.0, %error, "the workload's commit failed for the end of a lost run");
-                refusing.insert(job);
+            Err(Unwritten::Later(job, error)) => {
+                tracing::warn!(job = job.0, %error, tries, "the workload's commit refuses the end of a lost run for now");
+                tokio::time::sleep(pause).await;
+                (tries, pause) = (tries + 1, pause * 2);
             }
         }
     }
@@ -64,8 +71,8 @@ where
 /// Why a transaction was rolled back.
 enum Unwritten {
     Store(StoreError),
-    /// The workload's commit for this job.
-    Refused(JobSeq, JobError),
+    /// The workload's commit for this job is worth another try.
+    Later(JobSeq, JobError),
 }
 
 impl From<StoreError> for Unwritten {
@@ -74,25 +81,40 @@ impl From<StoreError> for Unwritten {
     }
 }
 
+/// The workload's part, in a savepoint; gives cache tags to drop.
 async fn commit(
     tx: &mut Tx,
     registry: &WorkloadRegistry,
     at: RunRef,
     ended: &EndedRun,
-) -> Result<AfterCommit, Unwritten> {
+    patient: bool,
+) -> Result<Vec<String>, Unwritten> {
     let missing = || StoreError::invariant("runs", "job_seq", at.job, "there is no such row in jobs");
     let job = held::job(tx, at.job).await?.ok_or_else(missing)?;
     let Some(workload) = registry.get(&job.workload) else {
         tracing::warn!(job = at.job.0, workload = job.workload, "a job ends whose workload is not here");
-        return Ok(AfterCommit::default());
+        return Ok(Vec::new());
     };
     if !workload.has_commit() {
-        return Ok(AfterCommit::default());
+        return Ok(Vec::new());
     }
     let error = held::error_of(tx, at).await?;
     let record = record(job, Some(at.run))?;
     let ended = Ended { status: ended.status, output: None, error: error.as_ref() };
-    workload.commit(tx, &record, &ended).await.map_err(|error| Unwritten::Refused(at.job, error))
+    tx.savepoint().await?;
+    match workload.commit(tx, &record, &ended).await {
+        Ok(after) => {
+            tx.release().await?;
+            Ok(after.cache_tags)
+        }
+        Err(error) if patient && error.class == ErrorClass::Transient => Err(Unwritten::Later(at.job, error)),
+        Err(error) => {
+            tx.rollback_to().await?;
+            metrics::counter!("windrow_commits_refused_total", "workload" => workload.name()).increment(1);
+            tracing::error!(job = at.job.0, %error, "the workload's commit failed for the end of a lost run");
+            Ok(Vec::new())
+        }
+    }
 }
 
 /// A stored job as its workload sees it.

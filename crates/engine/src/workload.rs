@@ -164,7 +164,14 @@ pub trait Workload: Send + Sync {
         false
     }
 
-    /// In the transaction that ends the job, whatever its end.
+    /// In the transaction that ends the job, whatever its end. It may be called again after a rollback, and must have no effect
+    /// outside of `tx`.
+    ///
+    /// An error undoes what it wrote. At the end of a run it also undoes that end, and the run ends as failed by it instead, with a
+    /// second call for that end; what it refuses then is ended without it. At the end of a lost run a transient error has the end tried
+    /// again a few times, and at an end without a run ([`JobRecord::run`] is none: a job that was cancelled, stopped or rejected
+    /// before it ran, a parent that its children end) it is not: there the job is over whatever it says, the error is logged and
+    /// counted (`windrow_commits_refused_total`), and rows that only it would have written are missing.
     async fn commit(
         &self,
         _tx: &mut Tx,

@@ -6,7 +6,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres, SqlStr, Sqlite, SqliteConnection, Transaction};
 
 use crate::fault::{FaultPoint, Guard, SharedFaultHook};
-use crate::{Dialect, StoreError, WorkPrices};
+use crate::{Dialect, SharedEndHook, StoreError, WorkPrices};
 
 /// The driver's connection that the macros hand a statement to.
 #[derive(Debug)]
@@ -94,7 +94,16 @@ pub struct Tx {
     conn: Conn,
     savepoints: usize,
     notes: Notes,
-    prices: WorkPrices,
+    means: Means,
+    /// Cache tags to drop once it is committed.
+    tags: Vec<String>,
+}
+
+/// What a database gives each of its transactions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Means {
+    pub(crate) prices: WorkPrices,
+    pub(crate) ends: Option<SharedEndHook>,
 }
 
 /// What others should hear of once a transaction is committed.
@@ -125,13 +134,23 @@ impl Notes {
 }
 
 impl Tx {
-    pub(crate) fn new(link: Link, faults: Option<SharedFaultHook>, prices: WorkPrices) -> Self {
-        Self { conn: Conn::new(link, faults), savepoints: 0, notes: Notes::default(), prices }
+    pub(crate) fn new(link: Link, faults: Option<SharedFaultHook>, means: Means) -> Self {
+        let conn = Conn::new(link, faults);
+        Self { conn, savepoints: 0, notes: Notes::default(), means, tags: Vec::new() }
     }
 
     /// What the work of runs is booked at.
     pub(crate) const fn prices(&self) -> WorkPrices {
-        self.prices
+        self.means.prices
+    }
+
+    pub(crate) fn end_hook(&self) -> Option<SharedEndHook> {
+        self.means.ends.clone()
+    }
+
+    /// Has these cache tags dropped once it is committed.
+    pub(crate) fn drop_later(&mut self, tags: Vec<String>) {
+        self.tags.extend(tags);
     }
 
     /// What is to be told after the commit; a part that was rolled back may have left a word too many.
@@ -145,7 +164,8 @@ impl Tx {
 
     /// Returns once the commit is on disk. An error of the kind [`StoreError::UnknownOutcome`] leaves open whether it
     /// is; after any other it is not.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        let (hook, tags) = (self.means.ends.take(), std::mem::take(&mut self.tags));
         if let Err(error) = self.conn.strike(FaultPoint::BeforeCommit) {
             self.rollback().await?;
             return Err(error);
@@ -160,6 +180,9 @@ impl Tx {
             StoreError::Unreachable(message) => StoreError::UnknownOutcome(message),
             error => error,
         })?;
+        if let Some(hook) = hook.filter(|_| !tags.is_empty()) {
+            hook.committed(tags);
+        }
         match faults {
             Some(hook) if hook.strikes(FaultPoint::AfterCommit) => {
                 Err(StoreError::UnknownOutcome("injected: the reply was lost".to_owned()))

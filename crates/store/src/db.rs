@@ -7,9 +7,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{PgPool, SqlitePool};
 
-use crate::conn::Link;
+use crate::conn::{Link, Means};
 use crate::fault::SharedFaultHook;
-use crate::{Conn, Dialect, StoreError, Tx, WorkPrices};
+use crate::{Conn, Dialect, SharedEndHook, StoreError, Tx, WorkPrices};
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ pub struct Db {
     pools: Pools,
     options: DbOptions,
     faults: Option<SharedFaultHook>,
+    ends: Option<SharedEndHook>,
 }
 
 #[derive(Clone, Debug)]
@@ -79,7 +80,7 @@ impl Db {
                 return Err(StoreError::BadUrl { problem });
             }
         };
-        Ok(Self { pools, options, faults: None })
+        Ok(Self { pools, options, faults: None, ends: None })
     }
 
     /// The same database through connections of its own, at most so many, opened by whoever uses them first: for a thread
@@ -104,7 +105,7 @@ impl Db {
                 }
             }
         };
-        Self { pools, options: self.options.clone(), faults: self.faults.clone() }
+        Self { pools, options: self.options.clone(), faults: self.faults.clone(), ends: self.ends.clone() }
     }
 
     /// The same pools, with a test's hook in every transaction.
@@ -112,6 +113,17 @@ impl Db {
     pub fn with_faults(mut self, hook: SharedFaultHook) -> Self {
         self.faults = Some(hook);
         self
+    }
+
+    /// The same pools, with somebody who has a say whenever a job ends without a run.
+    #[must_use]
+    pub fn with_end_hook(mut self, hook: SharedEndHook) -> Self {
+        self.ends = Some(hook);
+        self
+    }
+
+    fn means(&self) -> Means {
+        Means { prices: self.options.prices, ends: self.ends.clone() }
     }
 
     pub const fn dialect(&self) -> Dialect {
@@ -141,7 +153,7 @@ impl Db {
             }
             Pools::Postgres { writers, .. } => Link::PostgresTx(sql("BEGIN", writers.begin().await)?),
         };
-        Ok(Tx::new(link, self.faults.clone(), self.options.prices))
+        Ok(Tx::new(link, self.faults.clone(), self.means()))
     }
 
     /// A connection for reads; on SQLite it can't write. It fails with [`StoreError::TimeLimit`] past the read limit.
@@ -170,7 +182,7 @@ impl Db {
                 Link::PostgresTx(sql("BEGIN", begin)?)
             }
         };
-        Ok(Tx::new(link, None, self.options.prices))
+        Ok(Tx::new(link, None, Means::default()))
     }
 
     /// The SQLite writer outside a transaction, for PRAGMAs and checkpoints of the log; PostgreSQL: any connection.

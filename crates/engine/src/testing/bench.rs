@@ -15,7 +15,7 @@ use windrow_store::{
 };
 
 use super::script::TABLE;
-use crate::{Engine, LocalEngine, LocalParts, LocalSettings, Workload, WorkloadRegistry};
+use crate::{Engine, LocalEngine, LocalParts, LocalSettings, UnrunCommits, Workload, WorkloadRegistry};
 
 /// What a test of engines stands on. `engine` is under test; `back` is the one beside the database, which may be the
 /// same.
@@ -61,6 +61,8 @@ impl Bench {
         let db = Db::connect(url, DbOptions { prices, ..DbOptions::default() })
             .await
             .expect("the test database opens");
+        let registry = WorkloadRegistry::new([Arc::new(workload) as Arc<dyn Workload>]);
+        let db = db.with_end_hook(Arc::new(UnrunCommits::new(registry.clone(), None)));
         migrate::up(&db, &[PLATFORM], clock.now()).await.expect("the platform's migrations apply");
         let mut tx = db.begin().await.expect("the test database takes a transaction");
         tx.raw(sqlx::AssertSqlSafe(TABLE)).await.expect("the test's table is made");
@@ -77,7 +79,6 @@ impl Bench {
             Store::open(db, Arc::clone(&shared), StoreOptions::default()).await.expect("the batcher starts");
         let blob = BlobStore::open(settings_of_blobs, Arc::clone(&shared));
         let blob = blob.expect("the test's objects have a place");
-        let registry = WorkloadRegistry::new([Arc::new(workload) as Arc<dyn Workload>]);
         let parts = LocalParts {
             store: store.clone(),
             blob: blob.clone(),

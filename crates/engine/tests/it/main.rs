@@ -4,3 +4,4 @@
 mod local;
 mod processes;
 mod storage;
+mod unrun;

@@ -85,7 +85,8 @@ async fn close_rejected(
     let unrun =
         || Unrun { outcome: RunOutcome::Rejected, error: JobError::new(ErrorClass::Permanent, code, reason) };
     let rows: Vec<_> = jobs.iter().map(|head| (*head, None, unrun())).collect();
-    let closed = close_unrun(tx, &rows, &[], now).await?;
+    let closed = close_unrun(tx, &rows, &[], closing, now).await?;
     let ends = after(tx, &closed, closing, now).await?;
-    settle_parents(tx, ends, closing, now).await
+    settle_parents(tx, ends, closing, now).await?;
+    tx.tell_ends(&closing.unrun).await
 }

@@ -40,6 +40,7 @@ pub async fn cancel(tx: &mut Tx, job: JobSeq, now: Timestamp) -> Result<(CancelA
     if matches!(status, JobStatus::PendingApproval | JobStatus::Queued) {
         let unrun = Unrun { outcome: RunOutcome::Cancelled, error: JobError::cancelled() };
         if end_queued(tx, &[&head], &unrun, &parents, &mut closing, now).await? == 1 {
+            tx.tell_ends(&closing.unrun).await?;
             return Ok((CancelAnswer::Cancelled, closing));
         }
     }
@@ -88,7 +89,7 @@ async fn end_queued(
         .map(|head| (*head, last.get(&head.seq), unrun.clone()))
         .collect();
     let parents: Vec<JobSeq> = parents.iter().map(|row| row.job_seq).collect();
-    let closed = close_unrun(tx, &ended, &parents, now).await?;
+    let closed = close_unrun(tx, &ended, &parents, closing, now).await?;
     let ends = after(tx, &closed, closing, now).await?;
     settle_parents(tx, ends, closing, now).await?;
     Ok(closed.len())
@@ -149,6 +150,7 @@ pub async fn stop_children(tx: &mut Tx, now: Timestamp) -> Result<Stopped, Store
     if let Some(verdict) = row.verdict_on_children() {
         let hard = matches!(row.stopping.as_deref(), Some("cancel" | "ended"));
         stop_page(tx, &page, &mut rows, &verdict, hard, &mut stopped, now).await?;
+        tx.tell_ends(&stopped.closing.unrun).await?;
     }
     stopped.more = true;
     Ok(stopped)

@@ -15,7 +15,7 @@ use windrow_app::{Actor, App, AppParts, AppSettings, Authority, KeptLines, Reach
 use windrow_auth::{Authenticator, LocalIssuer, TokenMode};
 use windrow_blob::{BlobSettings, BlobStore, InstallationSalt, LocalSettings, SigningKey};
 use windrow_core::{Clock, JobError, JobId, Role, SharedClock, TestClock};
-use windrow_engine::{Workload, WorkloadRegistry};
+use windrow_engine::{UnrunCommits, Workload, WorkloadRegistry};
 use windrow_models::{Models, ModelsSettings};
 use windrow_store::hot::{self, ClaimRequest, Claimed, Cursor, End, EndRun, WorkerKind};
 use windrow_store::migrate::{self, PLATFORM};
@@ -82,6 +82,10 @@ impl TestApp {
         let db = Db::connect(test_db.url(), DbOptions { prices: options.prices, ..DbOptions::default() })
             .await
             .expect("the test database opens");
+        let mut workloads: Vec<Arc<dyn Workload>> = vec![Arc::new(Echo)];
+        workloads.extend(options.workloads);
+        let workloads = WorkloadRegistry::new(workloads);
+        let db = db.with_end_hook(Arc::new(UnrunCommits::new(workloads.clone(), None)));
         let mut migrations = vec![PLATFORM];
         migrations.extend(options.migrations);
         migrate::up(&db, &migrations, clock.now()).await.expect("the migrations apply");
@@ -100,8 +104,6 @@ impl TestApp {
         let authenticator = Authenticator::new(mode, Arc::new(StoredKeys(db.clone())), shared.clone())
             .expect("an authenticator")
             .with_default_owner(options.default_owner);
-        let mut workloads: Vec<Arc<dyn Workload>> = vec![Arc::new(Echo)];
-        workloads.extend(options.workloads);
         let store =
             Store::open(db.clone(), shared.clone(), StoreOptions::default()).await.expect("the store opens");
         let parts = AppParts {
@@ -113,7 +115,7 @@ impl TestApp {
             models: options.models.unwrap_or_else(|| {
                 Arc::new(Models::new(ModelsSettings::default(), shared.clone()).expect("the models"))
             }),
-            workloads: WorkloadRegistry::new(workloads),
+            workloads,
             webhooks: Webhooks::new(b"test", Reach::Anywhere),
             log: options.log,
             clock: shared,

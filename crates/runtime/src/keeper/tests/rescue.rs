@@ -17,9 +17,11 @@ use crate::keeper::retake;
 const SECOND: Duration = Duration::from_secs(1);
 const AN_HOUR: i64 = 3_600_000_000;
 
-/// Tells of its jobs' ends, but for those whose spec says `refuses`.
+/// Tells of its jobs' ends, but for those whose spec says `refuses`; `busy` is how often it refuses for now.
+#[derive(Default)]
 struct Witness {
     seen: Arc<Mutex<Vec<(JobSeq, String, String)>>>,
+    refused: Mutex<u64>,
 }
 
 #[async_trait]
@@ -49,10 +51,29 @@ impl Workload for Witness {
         if job.spec["refuses"] == true {
             return Err(JobError::permanent("refused", "not this one"));
         }
+        if let Some(busy) = job.spec["busy"].as_u64() {
+            let mut refused = self.refused.lock().unwrap();
+            if *refused < busy {
+                *refused += 1;
+                return Err(JobError::transient("busy", "not now"));
+            }
+        }
         let code = ended.error.map(|error| error.code.clone().into_owned()).unwrap_or_default();
         self.seen.lock().unwrap().push((job.seq, ended.status.to_string(), code));
         Ok(AfterCommit::default())
     }
+}
+
+/// Has these jobs cancelled while a worker runs them that dies, and the rescuer find them.
+async fn lose_cancelled(kept: &Kept, jobs: &[JobSeq]) {
+    let worker = kept.worker(WorkerKind::Process).await;
+    assert_eq!(kept.claim(worker, jobs.len()).await.len(), jobs.len());
+    for job in jobs {
+        kept.store().cancel(*job).await.unwrap();
+    }
+    assert!(kept.store().bury(worker, 0).await.unwrap());
+    turn(&mut Rescuer::new(&kept.parts)).await;
+    assert_eq!(kept.store().held(worker).await.unwrap(), [], "they are over, whatever anybody says");
 }
 
 on_both! {
@@ -151,7 +172,7 @@ on_both! {
 
     async fn the_workload_has_its_say_when_a_loss_ends_the_job(db) {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let kept = Kept::with(db, vec![Arc::new(Witness { seen: Arc::clone(&seen) })]).await;
+        let kept = Kept::with(db, vec![Arc::new(Witness { seen: Arc::clone(&seen), ..Witness::default() })]).await;
         let job = kept.submit(kept.job("witness")).await;
         let mut leases = Leases::new(&kept.parts);
         for run in 1..=hot::REMOTE_POISON_AFTER {
@@ -169,19 +190,27 @@ on_both! {
 
     async fn a_commit_that_refuses_keeps_no_other_lost_run_from_its_end(db) {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let kept = Kept::with(db, vec![Arc::new(Witness { seen: Arc::clone(&seen) })]).await;
-        let refused = kept.submit(NewJob { spec: r#"{"refuses": true}"#.to_owned(), ..kept.job("witness") }).await;
-        let cancelled = kept.submit(kept.job("witness")).await;
-        let worker = kept.worker(WorkerKind::Process).await;
-        assert_eq!(kept.claim(worker, 2).await.len(), 2);
-        for job in [refused, cancelled] {
-            kept.store().cancel(job).await.unwrap();
+        let kept = Kept::with(db, vec![Arc::new(Witness { seen: Arc::clone(&seen), ..Witness::default() })]).await;
+        let mut lost = Vec::new();
+        for spec in ["{}", r#"{"refuses": true}"#, "{}"] {
+            lost.push(kept.submit(NewJob { spec: spec.to_owned(), ..kept.job("witness") }).await);
         }
-        assert!(kept.store().bury(worker, 0).await.unwrap());
-        turn(&mut Rescuer::new(&kept.parts)).await;
-        assert_eq!(kept.store().held(worker).await.unwrap(), []);
-        let seen = seen.lock().unwrap().clone();
-        assert_eq!(seen.last().unwrap(), &(cancelled, "cancelled".to_owned(), "cancelled".to_owned()), "{seen:?}");
+        lose_cancelled(&kept, &lost).await;
+        let said = |job| (job, "cancelled".to_owned(), "cancelled".to_owned());
+        assert_eq!(*seen.lock().unwrap(), [said(lost[0]), said(lost[2])], "each once");
+        kept.app.finish().await;
+    }
+
+    async fn a_commit_that_refuses_a_loss_for_now_is_asked_again_but_not_for_ever(db) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Kept::with(db, vec![Arc::new(Witness { seen: Arc::clone(&seen), ..Witness::default() })]).await;
+        let said = |job| (job, "cancelled".to_owned(), "cancelled".to_owned());
+        for (busy, heard) in [(2, true), (1_000, false)] {
+            let spec = json!({ "busy": busy }).to_string();
+            let job = kept.submit(NewJob { spec, ..kept.job("witness") }).await;
+            lose_cancelled(&kept, &[job]).await;
+            assert_eq!(seen.lock().unwrap().contains(&said(job)), heard, "{busy}");
+        }
         kept.app.finish().await;
     }
 

@@ -18,7 +18,7 @@ use windrow_core::{ErrorClass, JobError, JobSeq, JobStatus, RunOutcome, Timestam
 
 use super::RunRef;
 use super::charge::{Worked, charge_runs};
-use crate::{StoreError, Tx};
+use crate::{StoreError, Tx, UnrunEnd};
 use close::{Closed, close_runs};
 
 /// What a completed job gives.
@@ -97,6 +97,8 @@ pub struct Closing {
     pub stopping: bool,
     /// Whether jobs were put in line that may be claimed at once.
     pub requeued: bool,
+    /// All jobs that ended without a run, those parents too.
+    pub unrun: Vec<UnrunEnd>,
 }
 
 /// One row for `runs`, decided.
@@ -177,6 +179,7 @@ pub async fn end_runs(tx: &mut Tx, batch: &[EndRun], now: Timestamp) -> Result<C
             answer.status = status_after(&closing, run.job);
         }
     }
+    tx.tell_ends(&closing.unrun).await?;
     closing.ended =
         batch.iter().map(|end| answers.remove(&end.at).map_or(Ended::Stale, Ended::Ended)).collect();
     Ok(closing)

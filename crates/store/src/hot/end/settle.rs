@@ -123,7 +123,7 @@ async fn go_on(
         }
     }
     enqueue(tx, &places, now).await?;
-    let closed = close_unrun(tx, &unrun, &[], now).await?;
+    let closed = close_unrun(tx, &unrun, &[], closing, now).await?;
     after(tx, &closed, closing, now).await
 }
 

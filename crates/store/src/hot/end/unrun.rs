@@ -10,7 +10,7 @@ use super::{ChildEnd, Closing, ParentRow, RunRef};
 use crate::hot::jobs::{Head, LastRun};
 use crate::hot::line::next_run;
 use crate::hot::money::abandon_calls;
-use crate::{Col, Sql, StoreError, Tx, execute, json_rows};
+use crate::{Col, Sql, StoreError, Tx, UnrunEnd, execute, json_rows};
 
 /// A job that ends without a run: cancelled or stopped while queued, rejected, or a parent that its children end.
 #[derive(Clone, Debug)]
@@ -24,6 +24,7 @@ pub(in crate::hot) async fn close_unrun(
     tx: &mut Tx,
     jobs: &[(&Head, Option<&LastRun>, Unrun)],
     parents: &[JobSeq],
+    closing: &mut Closing,
     now: Timestamp,
 ) -> Result<Vec<Closed>, StoreError> {
     static INSERT: Sql = Sql::new(|dialect| {
@@ -56,6 +57,10 @@ pub(in crate::hot) async fn close_unrun(
         let (run, attempts, lost) = next_run(head, *last);
         let error = &unrun.error;
         let texts = (error.class.as_str(), error.code.as_ref(), error.message.as_str());
+        if let Some(status) = unrun.outcome.final_status() {
+            let at = RunRef { job: head.seq, run };
+            closing.unrun.push(UnrunEnd { at, workload: head.workload.clone(), status });
+        }
         let outcome = unrun.outcome.as_str();
         rows.push((head.seq.0, run.0, head.owner_id.0, outcome, attempts, lost, texts.0, texts.1, texts.2));
         closed.push(Closed {
