@@ -96,7 +96,11 @@ impl BlobError {
         let message = full_message(error);
         let key = key.to_owned();
         match innermost_io(error).map(|io| (io.kind(), io.raw_os_error())) {
-            Some((io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _)) => Self::NoSpace { key },
+            // a file's own limit (`ulimit -f`, or the file system's) is a quota as well
+            Some((
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge,
+                _,
+            )) => Self::NoSpace { key },
             Some((kind, code)) if is_transient(kind, code) => Self::Transient { key, message },
             _ => Self::Permanent { key, message },
         }

@@ -75,7 +75,7 @@ impl ChildCommand {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .context("can't start a worker process")?;
+            .with_context(|| format!("can't start a worker process ({})", self.program.display()))?;
         let pid = process.id().context("a process that was just started has an id")?;
         let orders = process.stdin.take();
         let stderr = process.stderr.take().context("the child's standard error was asked for")?;

@@ -218,15 +218,16 @@ impl Inner {
         // What was killed here is not to blame; it is given back with the rest.
         if !killed {
             let why = exit.as_ref().map_or_else(|| "its process is gone".to_owned(), ToString::to_string);
-            // In a process that was told to stop, a run that could not be given back in time did nothing wrong.
-            let in_order = self.stopping.is_cancelled() || exit.as_ref().is_some_and(Exit::is_success);
+            // In a process that was told to stop, a run that could not be given back in time did nothing wrong. One that
+            // ends by itself has reported its runs before; what it holds still died with it, whatever its exit status says.
+            let in_order = self.stopping.is_cancelled();
             let departure = if in_order { Departure::InOrder } else { Departure::Died(&why) };
             let lost = tokio::select! {
                 lost = self.parts.engine.dismiss(&child.name, departure) => lost,
                 // The database may stay away for longer than the grace: what is left is given back with the rest.
                 () = self.overdue.cancelled() => 0,
             };
-            if exit.as_ref().is_some_and(Exit::is_success) {
+            if exit.as_ref().is_some_and(Exit::is_success) && (in_order || lost == 0) {
                 tracing::info!(pid = child.pid, lost, "a worker process has ended");
             } else {
                 metrics::counter!("windrow_worker_exits_total").increment(1);

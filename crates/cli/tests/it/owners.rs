@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::dead_letters::with_a_remote_workload;
 use crate::document::{path_parameters, required_query, with_body};
 use crate::harness::{Api, Windrow, example};
+
+const NOBODYS: &str = "0199d0a8-5f6c-7000-8000-000000000001";
 
 /// One thing of each kind, by the name that paths give its id.
 pub fn one_of_each(alice: &Api) -> BTreeMap<&'static str, String> {
@@ -35,25 +38,25 @@ pub fn one_of_each(alice: &Api) -> BTreeMap<&'static str, String> {
         ("key_id", text(&key["id"])),
         ("request_id", request_id),
         ("user_id", me["id"].to_string()),
-        // nobody can have one of these yet: any id is somebody else's
-        ("lease_id", "0199d0a8-5f6c-7000-8000-000000000001.1".to_owned()),
-        ("call_id", "0199d0a8-5f6c-7000-8000-000000000001".to_owned()),
+        // any id is somebody else's
+        ("lease_id", format!("{NOBODYS}.1")),
+        ("call_id", NOBODYS.to_owned()),
     ])
 }
 
-#[test]
-fn nobody_reaches_anothers_rows_through_any_endpoint() {
-    let windrow = Windrow::new();
-    let server = windrow.up();
-    let alice = server.api(&windrow.token("alice", "contributor"));
-    let mallory = server.api(&windrow.token("mallory", "contributor"));
-    let ids = one_of_each(&alice);
-    let document = mallory.get("/openapi.json").expect(200).json();
+/// What a request to each endpoint of the document that takes an id is answered, with these ids; gives how many there are.
+fn cross(
+    who: &Api,
+    document: &Value,
+    ids: &BTreeMap<&str, String>,
+    expected: impl Fn(&Value) -> u16,
+) -> usize {
     let mut crossed = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
+            let admin_only = operation["tags"] == json!(["admin"]);
             let parameters = path_parameters(path);
-            if parameters.is_empty() {
+            if parameters.is_empty() && !admin_only {
                 continue;
             }
             let mut concrete = path.clone();
@@ -64,19 +67,62 @@ fn nobody_reaches_anothers_rows_through_any_endpoint() {
                 concrete = concrete.replace(&format!("{{{name}}}"), id);
             }
             concrete.push_str(&required_query(operation));
-            let answer = mallory.send(with_body(&mallory, &document, operation, method, &concrete));
-            let admin_only = operation["tags"] == json!(["admin"]);
+            let answer = who.send(with_body(who, document, operation, method, &concrete));
             let problem = String::from_utf8_lossy(&answer.body).into_owned();
-            let expected = if admin_only { 403 } else { 404 };
-            assert_eq!(answer.status, expected, "{method} {concrete}: {problem}");
+            assert_eq!(answer.status, expected(operation), "{method} {concrete}: {problem}");
             assert_eq!(answer.headers["content-type"], "application/problem+json", "{method} {concrete}");
             crossed += 1;
         }
     }
-    assert!(crossed >= 20, "only {crossed} endpoints take an id; is the document whole?");
+    crossed
+}
+
+fn is_of(operation: &Value, tag: &str) -> bool {
+    operation["tags"] == json!([tag])
+}
+
+#[test]
+fn nobody_reaches_anothers_rows_through_any_endpoint() {
+    let (windrow, server, alice, worker) = with_a_remote_workload();
+    let mut ids = one_of_each(&alice);
+    // a run that goes on, so that its lease is a living one
+    let shout = json!({ "workload": "shout", "spec": { "text": "x" } });
+    let running = alice.post("/v1/jobs", &shout).expect(202).json()["id"].as_str().unwrap().to_owned();
+    let claim = json!({ "workloads": ["shout"], "slots": 1, "wait_ms": 20_000 });
+    let lease = worker.post("/v1/worker/claim", &claim).expect(200).json()["leases"][0].clone();
+    assert_eq!(lease["job"], json!(running));
+    let lease = format!("{running}.{}", lease["run"]);
+    ids.insert("lease_id", lease.clone());
+    let document = alice.get("/openapi.json").expect(200).json();
+
+    for role in ["contributor", "consumer"] {
+        let mallory = server.api(&windrow.token(&format!("mallory-{role}"), role));
+        let crossed =
+            cross(&mallory, &document, &ids, |operation| if is_of(operation, "admin") { 403 } else { 404 });
+        assert!(crossed >= 45, "only {crossed} endpoints take an id; is the document whole?");
+    }
+    // a worker of another workload has no part in the lease, and is nobody elsewhere
+    let admin = server.api(&windrow.token("root", "admin"));
+    let key = json!({ "name": "other", "scopes": ["worker:generate"] });
+    let other = admin.post("/v1/keys", &key).expect(201).json()["secret"].as_str().unwrap().to_owned();
+    let crossed =
+        cross(
+            &server.api(&other),
+            &document,
+            &ids,
+            |operation| {
+                if is_of(operation, "worker") { 404 } else { 403 }
+            },
+        );
+    assert!(crossed >= 45, "{crossed}");
+
     // and nothing was changed on the way
     assert_eq!(alice.get(&format!("/v1/jobs/{}", ids["job_id"])).expect(200).json()["status"], "completed");
     alice.get(&format!("/v1/templates/{}", ids["template_id"])).expect(200);
+    let keys = alice.get("/v1/keys").expect(200).json();
+    assert!(keys.as_array().unwrap().iter().all(|key| key["revoked_at"].is_null()), "{keys}");
+    assert_eq!(alice.get(&format!("/v1/jobs/{running}")).expect(200).json()["status"], "running");
+    worker.post(&format!("/v1/worker/leases/{lease}/heartbeat"), &json!({})).expect(200);
 }
 
 /// An id that belongs to nobody and one that belongs to somebody else can't be told apart.

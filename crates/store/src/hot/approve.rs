@@ -82,8 +82,7 @@ async fn close_rejected(
     closing: &mut Closing,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let unrun =
-        || Unrun { outcome: RunOutcome::Rejected, error: JobError::new(ErrorClass::Permanent, code, reason) };
+    let unrun = || Unrun::new(RunOutcome::Rejected, JobError::new(ErrorClass::Permanent, code, reason));
     let rows: Vec<_> = jobs.iter().map(|head| (*head, None, unrun())).collect();
     let closed = close_unrun(tx, &rows, &[], closing, now).await?;
     let ends = after(tx, &closed, closing, now).await?;

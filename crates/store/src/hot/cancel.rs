@@ -38,7 +38,7 @@ pub async fn cancel(tx: &mut Tx, job: JobSeq, now: Timestamp) -> Result<(CancelA
     }
     flag(tx, [job], now).await?;
     if matches!(status, JobStatus::PendingApproval | JobStatus::Queued) {
-        let unrun = Unrun { outcome: RunOutcome::Cancelled, error: JobError::cancelled() };
+        let unrun = Unrun::new(RunOutcome::Cancelled, JobError::cancelled());
         if end_queued(tx, &[&head], &unrun, &parents, &mut closing, now).await? == 1 {
             tx.tell_ends(&closing.unrun).await?;
             return Ok((CancelAnswer::Cancelled, closing));

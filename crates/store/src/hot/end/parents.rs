@@ -41,16 +41,17 @@ impl ParentRow {
 
     /// How a child ends that is not running, or that would run again.
     pub(in crate::hot) fn verdict_on_children(&self) -> Option<Unrun> {
-        let cancelled = |code: &'static str, message| Unrun {
-            outcome: RunOutcome::Cancelled,
-            error: JobError { code: code.into(), message: String::from(message), ..JobError::cancelled() },
+        let cancelled = |code: &'static str, message| {
+            let error =
+                JobError { code: code.into(), message: String::from(message), ..JobError::cancelled() };
+            Unrun::new(RunOutcome::Cancelled, error)
         };
         Some(match self.stopping.as_deref()? {
             "dead" => cancelled("sibling_failed", "another child of the same parent failed"),
-            "budget" => Unrun {
-                outcome: RunOutcome::BudgetExceeded,
-                error: JobError::budget("the budget of the job's tree has no room"),
-            },
+            "budget" => {
+                let error = JobError::budget("the budget of the job's tree has no room");
+                Unrun::new(RunOutcome::BudgetExceeded, error)
+            }
             "cancel" => cancelled("parent_cancelled", "the parent job was cancelled"),
             _ => cancelled("parent_ended", "the parent job ended without waiting for this one"),
         })

@@ -9,7 +9,7 @@ use super::unrun::{Unrun, after};
 use super::{Closing, ParentRow, close_unrun};
 use crate::hot::jobs::{Head, Hold, heads, last_runs};
 use crate::hot::line::{Place, enqueue};
-use crate::{StoreError, Tx, fetch_optional};
+use crate::{StoreError, Tx, fetch_one, fetch_optional};
 
 /// Counts down from a parent's open children.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,10 +106,11 @@ async fn go_on(
         let stop = head.parent_seq.and_then(|seq| above.get(&seq)?.verdict_on_children());
         match verdict(head, by_seq[&head.seq], stop) {
             Some(mut end) => {
-                if by_seq[&head.seq].dead > 0
-                    && let Some((code, why)) = first_failure(tx, head.seq).await?
-                {
-                    end.error.message.push_str(&format!("; the first of them: {code}: {why}"));
+                if end.outcome == RunOutcome::Failed {
+                    if let Some((code, why)) = first_failure(tx, head.seq).await? {
+                        end.error.message.push_str(&format!("; the first of them: {code}: {why}"));
+                    }
+                    end.dead_letter = has_dead_letter(tx, head.seq).await?;
                 }
                 let status = end.outcome.final_status().unwrap_or(JobStatus::Failed);
                 closing.parents_ended.push((head.seq, status));
@@ -136,14 +137,21 @@ async fn first_failure(tx: &mut Tx, parent: JobSeq) -> Result<Option<(String, St
     fetch_optional!(tx, (String, String), sql, parent)
 }
 
+/// Whether a child is a dead letter: its parent is what a person decides on.
+async fn has_dead_letter(tx: &mut Tx, parent: JobSeq) -> Result<bool, StoreError> {
+    let sql = "SELECT count(*) FROM jobs j JOIN runs r ON r.job_seq = j.seq
+         WHERE j.parent_seq = $1 AND r.dead_letter AND r.run > j.reopened_run";
+    Ok(fetch_one!(tx, scalar i64, sql, parent)? > 0)
+}
+
 fn verdict(head: &Head, row: &ParentRow, stop: Option<Unrun>) -> Option<Unrun> {
     if head.cancel_requested_at.is_some() {
-        return Some(Unrun { outcome: RunOutcome::Cancelled, error: JobError::cancelled() });
+        return Some(Unrun::new(RunOutcome::Cancelled, JobError::cancelled()));
     }
     if row.dead > 0 {
         let message = format!("{} of the job's children did not complete", row.dead);
         let error = JobError::permanent("child_failed", message);
-        return Some(Unrun { outcome: RunOutcome::Failed, error });
+        return Some(Unrun::new(RunOutcome::Failed, error));
     }
     stop
 }

@@ -17,6 +17,15 @@ use crate::{Col, Sql, StoreError, Tx, UnrunEnd, execute, json_rows};
 pub(in crate::hot) struct Unrun {
     pub(in crate::hot) outcome: RunOutcome,
     pub(in crate::hot) error: JobError,
+    /// Whether it waits for a person.
+    pub(in crate::hot) dead_letter: bool,
+}
+
+impl Unrun {
+    /// An end that asks nothing of anybody.
+    pub(in crate::hot) const fn new(outcome: RunOutcome, error: JobError) -> Self {
+        Self { outcome, error, dead_letter: false }
+    }
 }
 
 /// Writes the `runs` row of jobs that end without a run. Gives them as [`after`] wants them.
@@ -41,11 +50,12 @@ pub(in crate::hot) async fn close_unrun(
                 ("class", Col::Text),
                 ("code", Col::Text),
                 ("error", Col::Text),
+                ("dead_letter", Col::Bool),
             ],
         );
         format!(
-            "INSERT INTO runs (job_seq, run, owner_id, outcome, ended_at, attempts, lost, class, code, error)
-             SELECT job_seq, run, owner_id, outcome, $2, attempts, lost, class, code, error FROM {rows}"
+            "INSERT INTO runs (job_seq, run, owner_id, outcome, ended_at, attempts, lost, class, code, error, dead_letter)
+             SELECT job_seq, run, owner_id, outcome, $2, attempts, lost, class, code, error, dead_letter FROM {rows}"
         )
     });
     if jobs.is_empty() {
@@ -62,7 +72,19 @@ pub(in crate::hot) async fn close_unrun(
             closing.unrun.push(UnrunEnd { at, workload: head.workload.clone(), status });
         }
         let outcome = unrun.outcome.as_str();
-        rows.push((head.seq.0, run.0, head.owner_id.0, outcome, attempts, lost, texts.0, texts.1, texts.2));
+        let ids = (head.seq.0, run.0, head.owner_id.0);
+        rows.push((
+            ids.0,
+            ids.1,
+            ids.2,
+            outcome,
+            attempts,
+            lost,
+            texts.0,
+            texts.1,
+            texts.2,
+            unrun.dead_letter,
+        ));
         closed.push(Closed {
             at: RunRef { job: head.seq, run },
             outcome: unrun.outcome,

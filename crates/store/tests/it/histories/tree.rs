@@ -232,7 +232,11 @@ impl Model {
         code: &'static str,
     ) -> Option<(JobNo, Count)> {
         let (run, attempts, lost) = next(&self.jobs[&number]);
-        self.close((number, run), past(run, outcome, code, attempts, lost))
+        let letter =
+            |job: &Job| job.place == Place::Ended && job.past.last().is_some_and(|end| end.dead_letter);
+        let children = self.jobs.values().filter(|job| job.parent == Some(number));
+        let dead_letter = code == "child_failed" && children.into_iter().any(letter);
+        self.close((number, run), Past { dead_letter, ..past(run, outcome, code, attempts, lost) })
     }
 
     pub fn add_children(&mut self, run: Run, children: &[(JobNo, u8)]) -> String {

@@ -1,0 +1,111 @@
+//! A disk that takes no more: what was acknowledged is kept, and whoever asks is told why.
+//!
+//! A limit on the size of files stands for it, which needs no rights: writes beyond it fail as those on a full disk do.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::harness::{Server, Windrow, example};
+
+/// `windrow up`, none of whose files grows beyond so many KiB.
+fn up_within(windrow: &Windrow, kib: u32) -> Server {
+    let up = windrow.command(&["up", "--data-dir", "data", "--port", "0", "--json"]);
+    let mut limited = Command::new("bash");
+    // without the trap the first write beyond the limit would kill the process, which a full disk does not
+    limited.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"")).arg(up.get_program());
+    limited.args(up.get_args()).current_dir(windrow.dir.path()).env_clear();
+    limited.envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Server::start(limited)
+}
+
+#[test]
+fn a_full_disk_under_the_database_ends_the_server_and_loses_nothing_acknowledged() {
+    let windrow = Windrow::new();
+    for name in ["windrow.toml", "shout.schema.json"] {
+        windrow.file(name, std::fs::read(example("remote-worker").join(name)).unwrap());
+    }
+    let mut server = up_within(&windrow, 6 * 1024);
+    let token = windrow.token("alice", "contributor");
+    let api = server.api(&token);
+    let spec = |nth: usize| json!({ "text": format!("{nth} {}", "x".repeat(100_000)) });
+    let mut acknowledged = Vec::new();
+    let refused = (0..1_000).find_map(|nth| {
+        let job = json!({ "workload": "shout", "spec": spec(nth), "run_at": "2126-01-01T00:00:00Z" });
+        // the answer may be cut off by the server's end
+        let answer = api.request("POST", "/v1/jobs").json(&job).send();
+        let answer = answer.and_then(|answer| Ok((answer.status().as_u16(), answer.bytes()?)));
+        match answer {
+            Ok((202, body)) => {
+                let job: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                acknowledged.push((nth, job["id"].as_str().unwrap().to_owned()));
+                None
+            }
+            other => Some(other),
+        }
+    });
+    let refused = refused.expect("the disk was full some time");
+    assert!(acknowledged.len() > 10, "only {} jobs fit", acknowledged.len());
+    if let Ok((status, body)) = &refused {
+        let problem: serde_json::Value = serde_json::from_slice(body).unwrap();
+        assert_eq!((*status, &problem["code"]), (503, &json!("database_unavailable")), "{problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains("the disk under the database failed or is full"),
+            "{problem}"
+        );
+    }
+    let (code, log) = server.ended();
+    assert_eq!(code, 1, "{log}");
+    for part in [
+        "the database's disk failed; nothing acknowledged is lost",
+        "free space or mend the disk, then restart",
+    ] {
+        assert!(log.contains(part), "{part:?} is missing in:\n{log}");
+    }
+    assert!(!log.contains("panicked"), "{log}");
+
+    let server = windrow.up();
+    let api = server.api(&token);
+    for (nth, job) in &acknowledged {
+        let job = api.get(&format!("/v1/jobs/{job}")).expect(200).json();
+        assert_eq!((&job["status"], &job["spec"]), (&json!("queued"), &spec(*nth)));
+    }
+    let listed = api.get("/v1/jobs?limit=200").expect(200).json()["items"].as_array().unwrap().len();
+    // the last one may have been committed and not answered
+    assert!((acknowledged.len()..=acknowledged.len() + 1).contains(&listed), "{listed}");
+}
+
+#[test]
+fn a_full_disk_under_the_objects_refuses_the_object_and_keeps_the_rest() {
+    let windrow = Windrow::new();
+    let server = up_within(&windrow, 6 * 1024);
+    let token = windrow.token("alice", "contributor");
+    let api = server.api(&token);
+    let small = b"{\"a\": 1}\n";
+    let kept = api.upload("small.jsonl", "application/x-ndjson", small);
+
+    let large = "{\"a\": 1}\n".repeat(1_000_000);
+    windrow.file("large.jsonl", &large);
+    let wish = json!({ "filename": "l.jsonl", "content_type": "application/x-ndjson", "size": large.len(), "purpose": "seed_data" });
+    let created = api.post("/v1/uploads", &wish).expect(201).json();
+    let mut put = api.http.put(created["url"].as_str().unwrap()).body(large);
+    for (name, value) in created["headers"].as_object().unwrap() {
+        put = put.header(name, value.as_str().unwrap());
+    }
+    let refused = api.send(put).expect(507).json();
+    assert_eq!(refused["code"], "storage_full", "{refused}");
+    let id = created["id"].as_str().unwrap();
+    api.post(&format!("/v1/uploads/{id}/complete"), &json!({})).expect(409);
+    let upload = ["upload", "large.jsonl", "--data-dir", "data", "--token", &token];
+    windrow.run(&upload).refused(1, &["the storage is full"]);
+
+    // nothing is left of it, and all else goes on
+    let pending = api.get(&format!("/v1/uploads/{id}")).expect(200).json();
+    assert_eq!(pending["status"], "pending", "it may be put again when there is room");
+    assert_eq!(reqwest::blocking::get(format!("{}/ready", server.url)).unwrap().status(), 200);
+    let template = "template:\n  name: t\n  steps: [{id: x, model: offline, prompt: 'About {{ a }}'}]\n";
+    let template = api.post("/v1/templates", &json!({ "document": template })).expect(201).json();
+    let spec = json!({ "template": template["id"], "seed": kept, "records": 5 });
+    let job = api.post("/v1/jobs", &json!({ "workload": "generate", "spec": spec })).expect(202).json();
+    assert_eq!(api.finished(job["id"].as_str().unwrap())["status"], "completed");
+}
