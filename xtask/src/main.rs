@@ -5,6 +5,7 @@
 mod docs;
 mod layers;
 mod markdown;
+mod readme;
 mod repo;
 mod sizes;
 mod snapshots;
@@ -20,6 +21,7 @@ usage: cargo xtask <check>
   layers            who may depend on whom (the tables in xtask/src/layers.rs)
   docs              markdown style, links and anchors
   sizes             no Rust file over 500 lines
+  readme            the tests and files that README.md names are there
   check             all of the above
   snapshots FILE    no snapshot that no test asserts; FILE is what the tests wrote
                     to INSTA_SNAPSHOT_REFERENCES_FILE";
@@ -27,7 +29,8 @@ usage: cargo xtask <check>
 /// A check's name and what it finds wrong: one line a finding.
 type Check = (&'static str, fn(&Repo) -> Result<Vec<String>>);
 
-const CHECKS: [Check; 3] = [("layers", layers::check), ("docs", docs::check), ("sizes", sizes::check)];
+const CHECKS: [Check; 4] =
+    [("layers", layers::check), ("docs", docs::check), ("sizes", sizes::check), ("readme", readme::check)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

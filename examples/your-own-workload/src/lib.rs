@@ -1,4 +1,4 @@
-//! A whole workload in a hundred lines: counts the words of an uploaded text. `docs/your-own-workload.md` walks through it.
+//! A whole workload in a hundred lines of code: counts the words of an uploaded text. `docs/your-own-workload.md` walks through it.
 //!
 //! It knows the engine and the store's reads, and no door.
 
@@ -18,14 +18,7 @@ use windrow_store::{Conn, StoreError, uploads};
 #[derive(Debug, Deserialize)]
 struct Spec {
     upload: UploadId,
-    #[serde(default = "Spec::default_slice")]
-    slice_bytes: u64,
-}
-
-impl Spec {
-    const fn default_slice() -> u64 {
-        1 << 20
-    }
+    slice_bytes: Option<u64>,
 }
 
 /// What `load` finds in the database for `run`, which has none.
@@ -55,9 +48,7 @@ impl Workload for WordCount {
     fn spec_schema(&self) -> Value {
         json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "required": ["upload"],
-            "additionalProperties": false,
+            "type": "object", "required": ["upload"], "additionalProperties": false,
             "properties": {
                 "upload": {"type": "string", "format": "uuid"},
                 "slice_bytes": {"type": "integer", "minimum": 16, "maximum": 1 << 24},
@@ -71,13 +62,11 @@ impl Workload for WordCount {
         submit: &SubmitContext<'_>,
         spec: Value,
     ) -> Result<Prepared, PrepareError> {
-        let fault = |message: &dyn std::fmt::Display| {
-            PrepareError::Invalid(vec![FieldError::new("/upload", message)])
-        };
-        let Spec { upload, .. } = Spec::deserialize(&spec).map_err(|error| fault(&error))?;
+        let fault = |message: String| PrepareError::Invalid(vec![FieldError::new("/upload", message)]);
+        let Spec { upload, .. } = Spec::deserialize(&spec).map_err(|error| fault(error.to_string()))?;
         match find(conn, submit.owner, upload).await? {
             Some(_) => Ok(spec.into()),
-            None => Err(fault(&"you have no stored upload of this id: put its bytes and complete it")),
+            None => Err(fault("you have no stored upload of this id: put its bytes and complete it".into())),
         }
     }
 
@@ -85,23 +74,21 @@ impl Workload for WordCount {
         let spec = Spec::deserialize(&job.spec).map_err(|error| JobError::permanent("bad_spec", error))?;
         let input = find(conn, job.owner, spec.upload).await;
         let input = input.map_err(|error| JobError::transient("store_failed", error))?;
-        let input =
-            input.ok_or_else(|| JobError::user("upload_gone", "the upload was deleted; upload it again"))?;
-        Ok(json!(input))
+        let gone = || JobError::user("upload_gone", "the upload was deleted; upload it again");
+        Ok(json!(input.ok_or_else(gone)?))
     }
 
     async fn run(&self, ctx: JobContext, input: Value) -> Result<Outcome, RunError> {
-        let Spec { slice_bytes, .. } = ctx.spec()?;
+        let slice_bytes = ctx.spec::<Spec>()?.slice_bytes.unwrap_or(1 << 20);
         let input = Input::deserialize(&input).map_err(|error| JobError::permanent("bad_input", error))?;
         let mut counted: Counted = ctx.state()?.unwrap_or_default();
         while counted.offset < input.size {
             let end = input.size.min(counted.offset + slice_bytes);
             let slice = ctx.get_bytes(&input.key, Some(counted.offset..end), 1 << 24).await?;
-            let whole = whole_words(&slice, end == input.size).ok_or_else(|| {
-                let problem =
-                    format!("there is no blank in {slice_bytes} bytes from byte {}", counted.offset);
-                JobError::user("no_words", format!("{problem}: is it a text?"))
-            })?;
+            let problem =
+                || format!("no blank in {slice_bytes} bytes from byte {}: is it a text?", counted.offset);
+            let whole = whole_words(&slice, end == input.size);
+            let whole = whole.ok_or_else(|| JobError::user("no_words", problem()))?;
             for word in String::from_utf8_lossy(whole).split_whitespace() {
                 *counted.words.entry(word.to_lowercase()).or_default() += 1;
             }
@@ -127,8 +114,6 @@ async fn find(conn: &mut Conn, owner: OwnerId, upload: UploadId) -> Result<Optio
 
 /// The slice up to its last blank, so that no word is cut in two; the whole of the last one. None without a blank.
 fn whole_words(slice: &[u8], last: bool) -> Option<&[u8]> {
-    if last {
-        return Some(slice);
-    }
-    slice.iter().rposition(u8::is_ascii_whitespace).map(|blank| &slice[..=blank])
+    let blank = slice.iter().rposition(u8::is_ascii_whitespace).map(|blank| &slice[..=blank]);
+    if last { Some(slice) } else { blank }
 }

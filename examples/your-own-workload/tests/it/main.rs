@@ -157,3 +157,10 @@ on_both! {
         test.finish().await;
     }
 }
+
+#[test]
+fn it_is_a_hundred_lines_of_code() {
+    let code = include_str!("../../src/lib.rs").lines().map(str::trim);
+    let code = code.filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+    assert!(code <= 100, "{code} lines: the documentation says a hundred");
+}
