@@ -42,11 +42,12 @@ impl App {
     }
 
     /// Takes the bytes that an upload link allows: PUT of `/blobs/{key}?{query}`. The link dies when its upload is
-    /// completed or has expired: that is asked before the bytes are taken and again before they become the object.
+    /// completed or has expired, and one that writes once when something stands there: that is asked before the bytes are taken
+    /// and again before they become the object.
     ///
     /// # Errors
     /// [`AppError::LinkInvalid`], [`AppError::LinkExpired`], [`AppError::LinkMismatch`],
-    /// [`AppError::UploadTooLarge`], [`AppError::UploadClosed`], [`AppError::BodyBroken`].
+    /// [`AppError::UploadTooLarge`], [`AppError::UploadClosed`], [`AppError::ObjectExists`], [`AppError::BodyBroken`].
     pub async fn receive_blob<S, E>(
         &self,
         key: &str,
@@ -64,8 +65,9 @@ impl App {
         };
         grant.check_headers(content_type, content_length)?;
         self.check_open(&grant).await?;
-        let mut attributes = ObjectAttributes::default().from_source("upload");
+        let mut attributes = ObjectAttributes::default();
         attributes.content_type.clone_from(&grant.content_type);
+        attributes.source_type.clone_from(&grant.source_type);
         let mut writer = self.parts.blob.writer(&grant.key, &attributes, Some(grant.max_size)).await?;
         let mut body = std::pin::pin!(body);
         while let Some(chunk) = body.next().await {
@@ -86,6 +88,9 @@ impl App {
     }
 
     async fn check_open(&self, grant: &PutGrant) -> Result<(), AppError> {
+        if grant.once && self.parts.blob.exists(&grant.key).await? {
+            return Err(AppError::ObjectExists(grant.key.to_string()));
+        }
         let Some(id) = grant.upload else { return Ok(()) };
         let row = uploads::of_link(&mut self.read().await?, id).await?;
         match row {

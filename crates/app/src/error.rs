@@ -58,6 +58,8 @@ pub enum AppError {
     UploadRejected(String),
     #[error("the object has changed since it was verified")]
     ObjectChanged,
+    #[error("something stands under {0} already, and the link replaces nothing")]
+    ObjectExists(String),
     #[error("the call {0} is not unconfirmed: there is nothing to settle")]
     CallNotUnconfirmed(String),
 
@@ -134,6 +136,7 @@ impl AppError {
             Self::UploadExpired => (410, "upload_expired"),
             Self::UploadRejected(_) => (422, "upload_rejected"),
             Self::ObjectChanged => (409, "object_changed"),
+            Self::ObjectExists(_) => (409, "object_exists"),
             Self::CallNotUnconfirmed(_) => (409, "call_not_unconfirmed"),
             Self::LinkInvalid(_) => (403, "link_invalid"),
             Self::LinkExpired => (403, "link_expired"),

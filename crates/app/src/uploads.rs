@@ -52,6 +52,8 @@ impl App {
             content_type: Some(request.content_type.clone()),
             max_size: request.size,
             upload: Some(id),
+            once: false,
+            source_type: Some("upload".to_owned()),
         };
         let signed = self.parts.blob.sign_put(&key, &options).await?;
         let row = uploads::Upload {

@@ -49,6 +49,10 @@ pub struct UploadOptions {
     /// The upload that the link belongs to: whoever serves it asks whether that is still open, and so the link dies
     /// with it.
     pub upload: Option<UploadId>,
+    /// The link doesn't replace what stands there already.
+    pub once: bool,
+    /// Where the object says that it comes from.
+    pub source_type: Option<String>,
 }
 
 /// A request that somebody else may make.
@@ -82,6 +86,9 @@ pub struct PutGrant {
     pub max_size: u64,
     /// To be found open before the bytes are taken.
     pub upload: Option<UploadId>,
+    /// To be refused when the key has an object.
+    pub once: bool,
+    pub source_type: Option<String>,
 }
 
 /// Why a link was refused.
@@ -132,6 +139,8 @@ struct Terms<'a> {
     file_name: Option<Cow<'a, str>>,
     max_size: Option<Cow<'a, str>>,
     upload: Option<Cow<'a, str>>,
+    once: Option<Cow<'a, str>>,
+    source_type: Option<Cow<'a, str>>,
 }
 
 const GET: &str = "GET";
@@ -139,7 +148,7 @@ const PUT: &str = "PUT";
 
 impl Terms<'_> {
     /// The parameters of the query, in the order in which they are signed.
-    fn parameters(&self) -> [(&'static str, Option<&str>); 6] {
+    fn parameters(&self) -> [(&'static str, Option<&str>); 8] {
         [
             ("method", Some(&self.method)),
             ("expires", Some(&self.expires)),
@@ -147,6 +156,8 @@ impl Terms<'_> {
             ("name", self.file_name.as_deref()),
             ("max", self.max_size.as_deref()),
             ("upload", self.upload.as_deref()),
+            ("once", self.once.as_deref()),
+            ("source", self.source_type.as_deref()),
         ]
     }
 
@@ -188,7 +199,7 @@ impl BlobStore {
         Ok(self.sign(key, terms, GET, expires_at))
     }
 
-    /// A link that writes the object, over any that stands there.
+    /// A link that writes the object, over any that stands there unless it is to be written once.
     ///
     /// # Errors
     /// [`BlobError::InvalidAttribute`] when it would live longer than seven days.
@@ -203,6 +214,8 @@ impl BlobStore {
             content_type: options.content_type.as_deref().map(Cow::from),
             max_size: Some(options.max_size.to_string().into()),
             upload: options.upload.map(|id| id.to_string().into()),
+            once: options.once.then_some("true".into()),
+            source_type: options.source_type.as_deref().map(Cow::from),
             ..Terms::default()
         };
         let mut request = self.sign(key, terms, PUT, expires_at);
@@ -278,7 +291,8 @@ impl Terms<'_> {
         let max_size = number(&self.max_size.unwrap_or_default())?;
         let upload = self.upload.map(|id| id.parse()).transpose();
         let upload = upload.map_err(|_| GrantError::Malformed("its upload is no id".into()))?;
-        Ok(Grant::Put(PutGrant { key, content_type, max_size, upload }))
+        let (once, source_type) = (self.once.is_some(), self.source_type.map(Cow::into_owned));
+        Ok(Grant::Put(PutGrant { key, content_type, max_size, upload, once, source_type }))
     }
 }
 
@@ -310,6 +324,8 @@ fn parse(query: &str) -> Result<(Terms<'_>, Vec<u8>), GrantError> {
             "name" => &mut terms.file_name,
             "max" => &mut terms.max_size,
             "upload" => &mut terms.upload,
+            "once" => &mut terms.once,
+            "source" => &mut terms.source_type,
             other => return Err(malformed(format!("{other:?} is no parameter of it"))),
         };
         if slot.replace(value).is_some() {

@@ -209,6 +209,14 @@ impl BlobStore {
         .await
     }
 
+    /// Whether an object stands under the key.
+    ///
+    /// # Errors
+    /// The general ones.
+    pub async fn exists(&self, key: &ObjectKey) -> Result<bool, BlobError> {
+        retrying("head", || async { Ok(self.inner.meta(key).await?.is_some()) }).await
+    }
+
     /// Removes the object. That none stands there is no error: the wish is met.
     ///
     /// # Errors

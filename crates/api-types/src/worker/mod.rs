@@ -15,9 +15,9 @@ pub use output::{
     StoredObject,
 };
 pub use requests::{
-    AddChildrenRequest, ChildrenQuery, ChildrenReply, ClaimReply, CompleteRequest, FailRequest,
-    HeartbeatReply, JournalReply, MoneyReply, MoneyRequest, ObjectQuery, PartsQuery, PartsReply, SaveRequest,
-    SavedReply,
+    AddChildrenRequest, AnnouncedObject, ChildrenQuery, ChildrenReply, ClaimReply, CompleteRequest,
+    FailRequest, HeartbeatReply, JournalReply, MoneyReply, MoneyRequest, ObjectLink, ObjectName, ObjectQuery,
+    PartsQuery, PartsReply, SaveRequest, SavedReply, WantedObject,
 };
 
 pub use crate::SCHEMA_VERSION;

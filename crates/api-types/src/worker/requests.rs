@@ -1,9 +1,11 @@
 //! Bodies of the worker protocol's requests and answers that are not plain data of a run.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use windrow_core::{JobError, JobId};
+use windrow_core::{JobError, JobId, Timestamp, UploadId};
 
 use super::{Child, JournalEntry, Lease, NewChild, Output, Part, Reserve, Reserved, Settle, StopReason};
 
@@ -117,14 +119,61 @@ pub struct PartsReply {
     pub parts: Vec<Part>,
 }
 
-/// `GET` or `PUT /v1/worker/leases/{id}/objects`: the object's bytes are the body. A `GET` names the key and may ask for
-/// a range in the usual header; a `PUT` names prefix and name, and the key is the server's to make.
+/// `GET` or `PUT /v1/worker/leases/{id}/objects`: the object's bytes are the body. A `GET` names the key, or an upload of the job's
+/// owner, and may ask for a range in the usual header; a `PUT` names prefix and name, and the key is the server's to make.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
 pub struct ObjectQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, format = Uuid)]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub upload: Option<UploadId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+}
+
+/// `POST /v1/worker/leases/{id}/objects/download-link`: an object by its key, or an upload of the job's owner by its id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WantedObject {
+    Key(String),
+    #[schema(value_type = String, format = Uuid)]
+    Upload(UploadId),
+}
+
+/// `POST /v1/worker/leases/{id}/objects/complete`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectName {
+    /// As the upload link gave it.
+    pub key: String,
+}
+
+/// `POST /v1/worker/leases/{id}/objects/upload-link`: an object that the worker is about to put.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnnouncedObject {
+    /// `checkpoints`, `outputs`, `artifacts` or `generated`.
+    pub prefix: String,
+    /// Unique within the run.
+    pub name: String,
+    pub content_type: String,
+    /// In bytes: the most that the link takes.
+    pub size: u64,
+}
+
+/// A request that storage itself answers; it needs no login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ObjectLink {
+    pub key: String,
+    pub url: String,
+    #[schema(examples("PUT"))]
+    pub method: String,
+    /// Must be sent with the request as they are.
+    pub headers: BTreeMap<String, String>,
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
 }

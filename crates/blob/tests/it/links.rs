@@ -61,6 +61,8 @@ async fn an_upload_link_carries_its_constraints() {
         content_type: Some("application/pdf".into()),
         max_size: 1000,
         upload: Some(upload),
+        once: true,
+        source_type: Some("translate".into()),
     };
     let request = fixture.store.sign_put(&key("a"), &options).await.unwrap();
     assert_eq!(request.method, "PUT");
@@ -71,6 +73,8 @@ async fn an_upload_link_carries_its_constraints() {
         content_type: Some("application/pdf".into()),
         max_size: 1000,
         upload: Some(upload),
+        once: true,
+        source_type: Some("translate".into()),
     };
     assert_eq!(grant, expected);
     assert_eq!(grant.check_headers(Some("application/PDF"), Some(1000)), Ok(()));
@@ -170,7 +174,8 @@ proptest! {
 
     #[test]
     fn every_term_comes_back_as_it_was_signed(
-        content_type in "[ -~]{1,60}", max_size in any::<u64>(), seconds in 1u64..604_800, id in any::<u128>()
+        content_type in "[ -~]{1,60}", max_size in any::<u64>(), seconds in 1u64..604_800, id in any::<u128>(),
+        once in any::<bool>(), source_type in proptest::option::of("[a-z]{1,20}")
     ) {
         let fixture = fixture();
         let upload = UploadId(uuid::Uuid::from_u128(id));
@@ -179,9 +184,12 @@ proptest! {
             content_type: Some(content_type.clone()),
             max_size,
             upload: Some(upload),
+            once,
+            source_type: source_type.clone(),
         };
         let request = block_on(fixture.store.sign_put(&key("x"), &options)).unwrap();
-        let grant = PutGrant { key: key("x"), content_type: Some(content_type), max_size, upload: Some(upload) };
+        let (key, content_type, upload) = (key("x"), Some(content_type), Some(upload));
+        let grant = PutGrant { key, content_type, max_size, upload, once, source_type };
         prop_assert_eq!(verify(&fixture.store, &Method::PUT, &request), Ok(Grant::Put(grant)));
         let clock: &TestClock = &fixture.clock;
         clock.advance(Duration::from_secs(seconds));

@@ -64,6 +64,77 @@ fn a_python_program_does_the_runs_of_a_registered_workload() {
 }
 
 #[test]
+fn a_worker_moves_bytes_past_the_api_with_links_of_its_own_leases() {
+    let windrow = Windrow::new();
+    for name in ["windrow.toml", "shout.schema.json"] {
+        windrow.file(name, file(name));
+    }
+    let server = windrow.up();
+    let api = server.api(&windrow.token("alice", "contributor"));
+    let stranger = server.api(&windrow.token("bob", "contributor"));
+    let admin = server.api(&windrow.token("root", "admin"));
+    let key = admin.post("/v1/keys", &json!({ "name": "w", "scopes": ["worker:shout"] })).expect(201).json();
+    let worker = server.api(key["secret"].as_str().unwrap());
+    let input = api.upload("in.txt", "text/plain", b"not so loud");
+    let strangers = stranger.upload("in.txt", "text/plain", b"secret");
+
+    let job = json!({ "workload": "shout", "spec": { "text": input } });
+    let job = api.post("/v1/jobs", &job).expect(202).json()["id"].as_str().unwrap().to_owned();
+    let claim = json!({ "workloads": ["shout"], "slots": 1, "wait_ms": 20000 });
+    let lease = worker.post("/v1/worker/claim", &claim).expect(200).json()["leases"][0].clone();
+    let objects = format!("/v1/worker/leases/{}.{}/objects", lease["job"].as_str().unwrap(), lease["run"]);
+    let follow = |link: &serde_json::Value, body: &[u8]| {
+        let plain = reqwest::blocking::Client::new();
+        let method = link["method"].as_str().unwrap().parse().unwrap();
+        let mut request = plain.request(method, link["url"].as_str().unwrap()).body(body.to_vec());
+        for (name, value) in link["headers"].as_object().unwrap() {
+            request = request.header(name, value.as_str().unwrap());
+        }
+        worker.send(request)
+    };
+
+    // in
+    let wanted = |what: serde_json::Value| worker.post(&format!("{objects}/download-link"), &what);
+    let link = wanted(json!({ "upload": lease["spec"]["text"] })).expect(200).json();
+    assert_eq!(follow(&link, b"").expect(200).body, b"not so loud");
+    assert_eq!(worker.get(&format!("{objects}?upload={input}")).expect(200).body, b"not so loud");
+    for nobodys in [json!({ "upload": strangers }), json!({ "key": "uploads/x/y" }), json!({ "key": "../x" })]
+    {
+        let refused = wanted(nobodys.clone());
+        assert!(matches!(refused.status, 404 | 422), "{nobodys}: {refused:?}");
+    }
+    worker.get(&format!("{objects}?upload={strangers}")).expect(404);
+
+    // out
+    let announced = json!({
+        "prefix": "outputs", "name": "shouted.txt", "content_type": "text/plain", "size": 11,
+    });
+    let link = worker.post(&format!("{objects}/upload-link"), &announced).expect(200).json();
+    let put = json!({ "key": link["key"] });
+    worker.post(&format!("{objects}/complete"), &put).expect(404);
+    let object = json!({ "key": link["key"], "size": 11, "sha256": "00".repeat(32) });
+    let artifact = |object: &serde_json::Value| {
+        let artifact = json!({
+            "kind": "txt", "filename": "shouted.txt", "content_type": "text/plain", "object": object,
+        });
+        json!({ "outcome": "done", "output": { "result": {}, "artifacts": [artifact] } })
+    };
+    let complete = objects.replace("/objects", "/complete");
+    let early = worker.post(&complete, &artifact(&object)).expect(422).json();
+    assert!(early["detail"].as_str().unwrap().ends_with("was not put"), "{early}");
+    assert_eq!(follow(&link, b"more than was announced").expect(413).json()["code"], "upload_too_large");
+    follow(&link, b"NOT SO LOUD").expect(200);
+    assert_eq!(follow(&link, b"NOT SO BAD!").expect(409).json()["code"], "object_exists");
+    let object = worker.post(&format!("{objects}/complete"), &put).expect(200).json();
+    worker.post(&complete, &artifact(&object)).expect(200);
+
+    assert_eq!(api.finished(&job)["status"], "completed");
+    let artifacts = api.get(&format!("/v1/jobs/{job}/artifacts")).expect(200).json();
+    let text = api.get(artifacts[0]["latest"]["download"].as_str().unwrap()).expect(200).body;
+    assert_eq!(text, b"NOT SO LOUD");
+}
+
+#[test]
 fn the_documentation_shows_the_program_that_was_tested() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/your-own-workload.md");
     let docs = std::fs::read_to_string(docs).unwrap();

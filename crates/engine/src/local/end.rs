@@ -68,8 +68,9 @@ impl LocalEngine {
             RunEnd::Failed { error } => (None, Some(error)),
             RunEnd::Await | RunEnd::Released => (None, None),
         };
-        let artifacts = output.as_ref().is_some_and(|output| !output.artifacts.is_empty());
-        if !artifacts && !workload.has_commit() {
+        let artifacts = output.as_ref().map_or(&[][..], |output| &output.artifacts);
+        self.check_artifacts(served, artifacts).await?;
+        if artifacts.is_empty() && !workload.has_commit() {
             return Ok(reply_of(&self.write_ends(vec![row]).await?[0]));
         }
         let (served, workload) = (Arc::clone(served), Arc::clone(workload));

@@ -3,6 +3,7 @@
 mod beat;
 mod claim;
 mod end;
+mod links;
 mod money;
 mod objects;
 mod processes;

@@ -15,8 +15,8 @@ use super::runs::Served;
 use super::{LocalEngine, at};
 use crate::{EngineError, ObjectStream, PutPlace, RUN_PREFIXES};
 
-const PUT: StorageUse = StorageUse { puts: 1, gets: 0 };
-const GET: StorageUse = StorageUse { puts: 0, gets: 1 };
+pub(super) const PUT: StorageUse = StorageUse { puts: 1, gets: 0 };
+pub(super) const GET: StorageUse = StorageUse { puts: 0, gets: 1 };
 
 /// Bytes a read of a local file.
 const CHUNK: usize = 256 * 1024;
@@ -29,16 +29,9 @@ impl LocalEngine {
         range: Option<Range<u64>>,
     ) -> Result<ObjectStream, EngineError> {
         let served = self.served(run).await?;
-        let parsed: ObjectKey =
-            key.parse().map_err(|error| EngineError::Invalid(format!("the object key {key:?}: {error}")))?;
-        let may_read =
-            parsed.owner().map_or(parsed.prefix() != Prefix::Backups, |owner| owner == served.owner_hash);
-        if !may_read {
-            // As for a person: what is somebody else's is not there.
-            return Err(EngineError::NotFound(key.to_owned()));
-        }
+        let key = readable(key, &served)?;
         let range = range.map(|range| ByteRange::Between(range.start, range.end));
-        let reader = self.inner.parts.blob.stream(&parsed, range, None).await.map_err(blob_error)?;
+        let reader = self.inner.parts.blob.stream(&key, range, None).await.map_err(blob_error)?;
         self.count_use(at(run, &served), GET).await?;
         Ok(reader.stream.map(|chunk| chunk.map_err(std::io::Error::other)).boxed())
     }
@@ -120,7 +113,7 @@ impl LocalEngine {
 
     /// Runs of this process are counted in memory until their next checkpoint or end; a remote worker's next request may reach
     /// another process, so that its use is written down at once.
-    async fn count_use(&self, at: hot::RunRef, used: StorageUse) -> Result<(), EngineError> {
+    pub(super) async fn count_use(&self, at: hot::RunRef, used: StorageUse) -> Result<(), EngineError> {
         if !self.store().db().options().prices.has_storage() {
             return Ok(());
         }
@@ -159,8 +152,18 @@ impl LocalEngine {
     }
 }
 
+/// The key of an object that a run may read: its owner's, or a shared one.
+pub(super) fn readable(key: &str, served: &Served) -> Result<ObjectKey, EngineError> {
+    let parsed: ObjectKey =
+        key.parse().map_err(|error| EngineError::Invalid(format!("the object key {key:?}: {error}")))?;
+    let may_read =
+        parsed.owner().map_or(parsed.prefix() != Prefix::Backups, |owner| owner == served.owner_hash);
+    // As for a person: what is somebody else's is not there.
+    if may_read { Ok(parsed) } else { Err(EngineError::NotFound(key.to_owned())) }
+}
+
 /// `{prefix}/{owner}/{job}/run-{run}/{name}`: no two runs share a key, so a stale one can't touch what counts.
-fn place_of(
+pub(super) fn place_of(
     run: RunRef,
     place: PutPlace<'_>,
     served: &Served,
@@ -190,7 +193,7 @@ fn stored(key: &ObjectKey, receipt: &PutReceipt) -> StoredObject {
     StoredObject { key: key.to_string(), size: receipt.size, sha256: hex::encode(receipt.sha256) }
 }
 
-fn blob_error(error: BlobError) -> EngineError {
+pub(super) fn blob_error(error: BlobError) -> EngineError {
     match error.class() {
         BlobErrorClass::NotFound => match error {
             BlobError::NotFound { key } => EngineError::NotFound(key),

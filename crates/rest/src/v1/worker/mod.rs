@@ -7,6 +7,7 @@ mod attendance;
 mod checkpoint;
 mod claim;
 mod ends;
+mod links;
 mod money;
 mod objects;
 mod tree;
@@ -50,6 +51,9 @@ pub(crate) fn routes() -> ApiRouter {
         .routes(routes!(money::journal))
         .routes(routes!(tree::add_children, tree::children))
         .routes(routes!(tree::parts))
+        .routes(routes!(links::download))
+        .routes(routes!(links::upload))
+        .routes(routes!(links::complete))
         .routes(routes!(ends::complete))
         .routes(routes!(ends::fail))
         .routes(routes!(ends::release))

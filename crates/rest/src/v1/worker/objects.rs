@@ -27,11 +27,7 @@ pub(crate) async fn put(
     body: Body,
 ) -> ApiResult<axum::Json<StoredObject>> {
     let (Some(prefix), Some(name)) = (&place.prefix, &place.name) else {
-        return Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_query",
-            "name `prefix` and `name`",
-        ));
+        return Err(invalid_query("name `prefix` and `name`"));
     };
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let place = PutPlace { prefix, name, content_type: content_type.unwrap_or("application/octet-stream") };
@@ -41,7 +37,7 @@ pub(crate) async fn put(
 
 /// Read an object of the job's owner, or a shared one
 ///
-/// A `Range` of bytes with a first and a last offset is honoured.
+/// Or of an upload of his. A `Range` of bytes with a first and a last offset is honoured.
 #[utoipa::path(
     get,
     path = "/v1/worker/leases/{lease_id}/objects",
@@ -55,12 +51,10 @@ pub(crate) async fn get(
     Query(wanted): Query<ObjectQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let Some(key) = &wanted.key else {
-        return Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_query",
-            "name the object's `key`",
-        ));
+    let key = match (wanted.key, wanted.upload) {
+        (Some(key), None) => key,
+        (None, Some(upload)) => lease.engine.object_of_upload(lease.run, upload).await?,
+        _ => return Err(invalid_query("name the object's `key`, or an `upload`")),
     };
     let range = match headers.get(header::RANGE) {
         None => None,
@@ -70,9 +64,13 @@ pub(crate) async fn get(
         })?),
     };
     let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-    let stream = lease.engine.get(lease.run, key, range).await?;
+    let stream = lease.engine.get(lease.run, &key, range).await?;
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
     Ok((status, headers, Body::from_stream(stream)).into_response())
+}
+
+fn invalid_query(detail: &str) -> ApiError {
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_query", detail)
 }
 
 /// `bytes=FIRST-LAST`, both included (RFC 9110, section 14.1.2), as a half-open range.
