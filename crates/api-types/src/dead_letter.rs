@@ -69,6 +69,29 @@ pub struct DeadLetterFilter {
     pub until: Option<Timestamp>,
 }
 
+/// Which of everybody's dead letters an admin retries or purges, and why.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetterDecision {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// Written to the audit log.
+    pub reason: String,
+}
+
+impl DeadLetterDecision {
+    /// Without the reason.
+    pub fn filter(&self) -> DeadLetterFilter {
+        DeadLetterFilter { workload: self.workload.clone(), since: self.since, until: self.until }
+    }
+}
+
 /// How many dead letters an operation changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLettersChanged {

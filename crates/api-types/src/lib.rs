@@ -24,7 +24,9 @@ pub mod worker;
 
 pub use artifact::{Artifact, ArtifactGroup, ArtifactQuery};
 pub use audit::{AuditEntry, AuditQuery};
-pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterQuery, DeadLettersChanged};
+pub use dead_letter::{
+    DeadLetter, DeadLetterDecision, DeadLetterFilter, DeadLetterQuery, DeadLettersChanged,
+};
 pub use event::{Event, EventQuery};
 pub use health::{Check, CheckState, Health, Ready, SmokeReport, SmokeStep, WorkloadHealth};
 pub use job::{

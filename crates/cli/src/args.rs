@@ -145,6 +145,8 @@ pub(crate) enum Db {
     Migrate,
     /// Show what is applied and what is pending.
     Status,
+    /// Look for rows that contradict each other. Exit code 1 when there are some.
+    Check,
     /// Take back the newest migrations.
     Rollback {
         /// How many.
@@ -287,13 +289,16 @@ pub(crate) struct Decide {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum DeadLetters {
-    /// List them.
+    /// List yours.
     List {
         #[arg(long)]
         workload: Option<String>,
         /// How many: 1 to 200.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
         limit: u32,
+        /// Everybody's (admin).
+        #[arg(long)]
+        everybody: bool,
     },
     /// Put one, or all of a filter, back into the queue.
     Retry {
@@ -303,16 +308,34 @@ pub(crate) enum DeadLetters {
         all: bool,
         #[arg(long, requires = "all")]
         workload: Option<String>,
+        #[command(flatten)]
+        whose: Whose,
     },
     /// Decide that one needs no further attention.
-    Discard { id: JobId },
-    /// Discard all that wait, or those of one workload. An admin's are everybody's.
+    Discard {
+        id: JobId,
+        #[command(flatten)]
+        whose: Whose,
+    },
+    /// Discard all that wait, or those of one workload.
     Purge {
         #[arg(long, required_unless_present = "workload")]
         all: bool,
         #[arg(long)]
         workload: Option<String>,
+        #[command(flatten)]
+        whose: Whose,
     },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Whose {
+    /// Whosever it is (admin); needs --reason.
+    #[arg(long, requires = "reason")]
+    pub(crate) everybody: bool,
+    /// Written to the audit log.
+    #[arg(long, value_name = "TEXT", requires = "everybody")]
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]

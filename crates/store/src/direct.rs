@@ -49,7 +49,8 @@ impl Statement<'_> {
     ) -> Result<Option<T>, StoreError> {
         let wrong = |error| StoreError::from_rusqlite(self.text, &error);
         let mut rows = self.inner.query(params).map_err(wrong)?;
-        rows.next().map_err(wrong)?.map(read).transpose()
+        let first = rows.next().map_err(wrong)?.map(read).transpose();
+        first.map_err(|error| named(error, self.text))
     }
 
     /// Reads all rows.
@@ -62,11 +63,41 @@ impl Statement<'_> {
         let mut rows = self.inner.query(params).map_err(wrong)?;
         let mut all = Vec::new();
         while let Some(row) = rows.next().map_err(wrong)? {
-            all.push(read(row)?);
+            all.push(read(row).map_err(|error| named(error, self.text))?);
         }
         Ok(all)
     }
 }
+
+/// The tables that a statement reads from or writes to, in its own words: what a bad value in its rows is in.
+fn tables(text: &str) -> String {
+    let mut words = text.split_whitespace();
+    let mut tables: Vec<&str> = Vec::new();
+    while let Some(word) = words.next() {
+        if matches!(word, "FROM" | "JOIN" | "INTO" | "UPDATE")
+            && let Some(table) =
+                words.next().map(|table| table.trim_matches(|c: char| !c.is_alphanumeric() && c != '_'))
+            && table.starts_with(|c: char| c.is_ascii_lowercase())
+            && !tables.contains(&table)
+        {
+            tables.push(table);
+        }
+    }
+    tables.join(", ")
+}
+
+/// Says which statement's tables a row is of that could not be read.
+fn named(error: StoreError, text: &str) -> StoreError {
+    match error {
+        StoreError::Invariant { table, column, id, problem } if table == UNNAMED => {
+            StoreError::Invariant { table: tables(text).into(), column, id, problem }
+        }
+        error => error,
+    }
+}
+
+/// Stands for the tables until the statement says which they are.
+const UNNAMED: &str = "?";
 
 /// Reads a row's column by its place, from 0.
 pub(crate) fn at<T>(row: &Row<'_>, place: usize) -> Result<T, StoreError>
@@ -76,7 +107,7 @@ where
 {
     let refused = |problem: String| {
         let column = row.as_ref().column_name(place).unwrap_or("?").to_owned();
-        StoreError::invariant("?", column, "?", problem)
+        StoreError::invariant(UNNAMED, column, "?", problem)
     };
     let raw: T::Raw = row.get(place).map_err(|error| refused(error.to_string()))?;
     T::from_sql(raw).map_err(refused)
@@ -111,5 +142,26 @@ fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         _ => work(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_can_not_be_read_is_told_with_its_table() {
+        let text =
+            "SELECT j.id, c.state FROM jobs j LEFT JOIN checkpoints c ON c.job_seq = j.seq WHERE j.seq = ?1";
+        assert_eq!(tables(text), "jobs, checkpoints");
+        assert_eq!(tables("\nDELETE FROM running WHERE job_seq = ?1\nRETURNING run"), "running");
+        assert_eq!(tables("INSERT INTO ready (run_at) VALUES (?1)"), "ready");
+        assert_eq!(tables("SELECT 1 FROM (SELECT run FROM runs) AS r"), "runs");
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE notes (n); INSERT INTO notes VALUES ('no number')").unwrap();
+        let direct = Direct { connection: &connection };
+        let error =
+            direct.prepare("SELECT n FROM notes").unwrap().first([], |row| at::<i64>(row, 0)).unwrap_err();
+        assert!(error.to_string().contains("notes") && !error.to_string().contains("?."), "{error}");
     }
 }

@@ -20,6 +20,7 @@ pub mod fault;
 pub mod held;
 pub mod history;
 pub mod hot;
+pub mod integrity;
 pub mod jobs;
 pub mod ledger;
 mod macros;

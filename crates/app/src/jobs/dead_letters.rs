@@ -1,6 +1,9 @@
-//! Dead letters: looking, retrying, discarding. Admins see everybody's; what they do to others' is audited.
+//! Dead letters: looking, retrying, discarding. One's own; and everybody's, by operations for admins, which are audited.
 
-use windrow_api_types::{DeadLetter, DeadLetterFilter, DeadLetterQuery, DeadLettersChanged, Job, Page};
+use windrow_api_types::{
+    DeadLetter, DeadLetterDecision, DeadLetterFilter, DeadLetterQuery, DeadLettersChanged, Decision, Job,
+    Page,
+};
 use windrow_core::{JobId, JobSeq, OwnerId};
 use windrow_store::dead_letters::{self, DeadLetterFilter as Filter};
 use windrow_store::hot;
@@ -11,7 +14,6 @@ use crate::{Actor, App, AppError, Authority, cursor};
 
 /// How many are retried or discarded between two looks.
 const PAGE: u32 = 100;
-const REASON: &str = "dead letter";
 
 #[derive(Clone, Copy)]
 enum Act {
@@ -29,68 +31,142 @@ impl Act {
 }
 
 impl App {
+    /// The actor's own.
     pub async fn list_dead_letters(
         &self,
         actor: &Actor,
         query: &DeadLetterQuery,
     ) -> Result<Page<DeadLetter>, AppError> {
         actor.may_read()?;
-        let before = cursor::decode(query.cursor.as_deref())?.map(JobSeq);
-        let filter = Filter {
-            owner: visible(actor),
-            workload: query.workload.as_deref(),
-            since: query.since,
-            until: query.until,
-        };
-        let size = query.size();
-        let rows = dead_letters::list(&mut self.read().await?, &filter, before, size + 1).await?;
-        Ok(cursor::page(rows, size, |row| row.seq, letter))
+        self.letters(Some(actor.owner()), query).await
     }
 
-    /// Puts one dead letter in line again.
+    /// Everybody's, for admins.
+    pub async fn list_all_dead_letters(
+        &self,
+        actor: &Actor,
+        query: &DeadLetterQuery,
+    ) -> Result<Page<DeadLetter>, AppError> {
+        actor.may_administer()?;
+        self.letters(None, query).await
+    }
+
+    /// Puts one of the actor's dead letters in line again.
     ///
     /// # Errors
     /// [`AppError::JobState`] when it is none (any more).
     pub async fn retry_dead_letter(&self, actor: &Actor, id: JobId) -> Result<Job, AppError> {
-        self.one(actor, id, Act::Retry).await
+        self.own(actor, id, Act::Retry).await
     }
 
-    /// Decides that one dead letter is not worth another try.
+    /// Decides that one of the actor's dead letters is not worth another try.
     ///
     /// # Errors
     /// As [`App::retry_dead_letter`].
     pub async fn discard_dead_letter(&self, actor: &Actor, id: JobId) -> Result<Job, AppError> {
-        self.one(actor, id, Act::Discard).await
+        self.own(actor, id, Act::Discard).await
     }
 
-    /// Puts all that fit in line again.
+    /// Puts anybody's dead letter in line again; audited.
+    ///
+    /// # Errors
+    /// As [`App::retry_dead_letter`].
+    pub async fn retry_anybodys_dead_letter(
+        &self,
+        actor: &Actor,
+        id: JobId,
+        decision: &Decision,
+    ) -> Result<Job, AppError> {
+        self.anybodys(actor, id, Act::Retry, &decision.reason).await
+    }
+
+    /// Decides that anybody's dead letter is not worth another try; audited.
+    ///
+    /// # Errors
+    /// As [`App::retry_dead_letter`].
+    pub async fn discard_anybodys_dead_letter(
+        &self,
+        actor: &Actor,
+        id: JobId,
+        decision: &Decision,
+    ) -> Result<Job, AppError> {
+        self.anybodys(actor, id, Act::Discard, &decision.reason).await
+    }
+
+    /// Puts all of the actor's that fit in line again.
     pub async fn retry_dead_letters(
         &self,
         actor: &Actor,
         filter: &DeadLetterFilter,
     ) -> Result<DeadLettersChanged, AppError> {
-        self.all(actor, filter, Act::Retry).await
+        actor.may_write()?;
+        self.all(Some(actor.owner()), filter, Act::Retry, None).await
     }
 
-    /// Discards all that fit.
+    /// Discards all of the actor's that fit.
     pub async fn purge_dead_letters(
         &self,
         actor: &Actor,
         filter: &DeadLetterFilter,
     ) -> Result<DeadLettersChanged, AppError> {
-        self.all(actor, filter, Act::Discard).await
+        actor.may_write()?;
+        self.all(Some(actor.owner()), filter, Act::Discard, None).await
     }
 
-    async fn one(&self, actor: &Actor, id: JobId, act: Act) -> Result<Job, AppError> {
+    /// Puts all of everybody's that fit in line again; each is audited.
+    pub async fn retry_all_dead_letters(
+        &self,
+        actor: &Actor,
+        decision: &DeadLetterDecision,
+    ) -> Result<DeadLettersChanged, AppError> {
+        let by = Audited::new(actor, &decision.reason)?;
+        self.all(None, &decision.filter(), Act::Retry, Some(by)).await
+    }
+
+    /// Discards all of everybody's that fit; each is audited.
+    pub async fn purge_all_dead_letters(
+        &self,
+        actor: &Actor,
+        decision: &DeadLetterDecision,
+    ) -> Result<DeadLettersChanged, AppError> {
+        let by = Audited::new(actor, &decision.reason)?;
+        self.all(None, &decision.filter(), Act::Discard, Some(by)).await
+    }
+
+    async fn letters(
+        &self,
+        owner: Option<OwnerId>,
+        query: &DeadLetterQuery,
+    ) -> Result<Page<DeadLetter>, AppError> {
+        let before = cursor::decode(query.cursor.as_deref())?.map(JobSeq);
+        let workload = query.workload.as_deref();
+        let filter = Filter { owner, workload, since: query.since, until: query.until };
+        let size = query.size();
+        let rows = dead_letters::list(&mut self.read().await?, &filter, before, size + 1).await?;
+        Ok(cursor::page(rows, size, |row| row.seq, letter))
+    }
+
+    async fn own(&self, actor: &Actor, id: JobId, act: Act) -> Result<Job, AppError> {
         actor.may_write()?;
-        let mut conn = self.read().await?;
-        let head = match visible(actor) {
-            Some(owner) => jobs::head(&mut conn, owner, id).await?,
-            None => jobs::head_of_anybody(&mut conn, id).await?,
-        };
+        let head = jobs::head(&mut self.read().await?, actor.owner(), id).await?;
+        self.one(head, id, act, None).await
+    }
+
+    async fn anybodys(&self, actor: &Actor, id: JobId, act: Act, reason: &str) -> Result<Job, AppError> {
+        let by = Audited::new(actor, reason)?;
+        let head = jobs::head_of_anybody(&mut self.read().await?, id).await?;
+        self.one(head, id, act, Some(by)).await
+    }
+
+    async fn one(
+        &self,
+        head: Option<Head>,
+        id: JobId,
+        act: Act,
+        by: Option<Audited<'_>>,
+    ) -> Result<Job, AppError> {
         let head = head.ok_or_else(|| AppError::not_found("dead letter", id))?;
-        drop(conn);
-        if !self.decide(actor, &head, act).await? {
+        if !self.decide(&head, act, by).await? {
             return Err(AppError::JobState("the job is no dead letter that waits for a person".to_owned()));
         }
         self.job_body(head.owner_id, id).await
@@ -98,17 +174,13 @@ impl App {
 
     async fn all(
         &self,
-        actor: &Actor,
+        owner: Option<OwnerId>,
         filter: &DeadLetterFilter,
         act: Act,
+        by: Option<Audited<'_>>,
     ) -> Result<DeadLettersChanged, AppError> {
-        actor.may_write()?;
-        let filter = Filter {
-            owner: visible(actor),
-            workload: filter.workload.as_deref(),
-            since: filter.since,
-            until: filter.until,
-        };
+        let workload = filter.workload.as_deref();
+        let filter = Filter { owner, workload, since: filter.since, until: filter.until };
         let (mut changed, mut before) = (0, None);
         loop {
             let rows = dead_letters::list(&mut self.read().await?, &filter, before, PAGE).await?;
@@ -117,7 +189,7 @@ impl App {
             for row in &rows {
                 let head = jobs::head(&mut self.read().await?, row.owner_id, row.id).await?;
                 if let Some(head) = head
-                    && self.decide(actor, &head, act).await?
+                    && self.decide(&head, act, by).await?
                 {
                     changed += 1;
                 }
@@ -126,9 +198,10 @@ impl App {
     }
 
     /// False when it is no dead letter (any more): somebody else was faster.
-    async fn decide(&self, actor: &Actor, head: &Head, act: Act) -> Result<bool, AppError> {
-        let line = self.audit_line(Authority::Actor(actor), act.name(), format!("job:{}", head.id), REASON);
-        let (job, of_another, now) = (head.seq, head.owner_id != actor.owner(), self.now());
+    async fn decide(&self, head: &Head, act: Act, by: Option<Audited<'_>>) -> Result<bool, AppError> {
+        let target = || format!("job:{}", head.id);
+        let line = by.map(|by| self.audit_line(Authority::Actor(by.actor), act.name(), target(), by.reason));
+        let (job, now) = (head.seq, self.now());
         self.write(move |tx| {
             let line = line.clone();
             Box::pin(async move {
@@ -142,19 +215,29 @@ impl App {
                     }
                     Act::Discard => hot::discard(tx, job, now).await?,
                 };
-                if done && of_another {
-                    line.write(tx).await?;
+                match line {
+                    Some(line) if done => line.write(tx).await.map(|()| done),
+                    _ => Ok(done),
                 }
-                Ok(done)
             })
         })
         .await
     }
 }
 
-/// Whose dead letters somebody sees: everybody's, if an admin.
-fn visible(actor: &Actor) -> Option<OwnerId> {
-    if actor.may_administer().is_ok() { None } else { Some(actor.owner()) }
+/// An admin who acts on others' rows, and why.
+#[derive(Clone, Copy)]
+struct Audited<'a> {
+    actor: &'a Actor,
+    reason: &'a str,
+}
+
+impl<'a> Audited<'a> {
+    fn new(actor: &'a Actor, reason: &'a str) -> Result<Self, AppError> {
+        actor.may_administer()?;
+        crate::audit::check_reason(reason)?;
+        Ok(Self { actor, reason })
+    }
 }
 
 fn letter(row: dead_letters::DeadLetter) -> DeadLetter {

@@ -1,7 +1,7 @@
 //! Dead letters.
 
 use serde_json::json;
-use windrow_api_types::{AuditQuery, DeadLetterFilter, DeadLetterQuery};
+use windrow_api_types::{AuditQuery, DeadLetterDecision, DeadLetterFilter, DeadLetterQuery, Decision};
 use windrow_app::Actor;
 use windrow_core::{JobId, JobStatus, Role};
 use windrow_test_support::{TestApp, on_both};
@@ -40,21 +40,47 @@ on_both! {
         test.finish().await;
     }
 
-    async fn admins_see_everybodys_and_what_they_do_is_audited(db) {
+    async fn admins_reach_others_only_by_what_is_audited(db) {
         let test = TestApp::start(db).await;
         let (ada, bob) = (test.actor("ada").await, test.actor("bob").await);
         let admin = test.actor_with("root", Role::Admin).await;
-        let job = test.submit(&ada, json!({"text": "a"})).await;
+        let mut ids = Vec::new();
+        for owner in [&ada, &ada, &bob] {
+            ids.push(test.submit(owner, json!({"text": "a"})).await.id);
+        }
         test.kill_all().await;
-        assert!(listed(&test, &bob).await.is_empty());
-        assert_eq!(test.app.retry_dead_letter(&bob, job.id).await.unwrap_err().status(), 404);
-        assert_eq!(test.app.purge_dead_letters(&bob, &DeadLetterFilter::default()).await.unwrap().changed, 0);
-        assert_eq!(listed(&test, &admin).await, [job.id]);
-        test.app.retry_dead_letter(&admin, job.id).await.unwrap();
-        let query = AuditQuery { action: Some("dead_letter.retry".to_owned()), ..AuditQuery::default() };
+        let everything = DeadLetterFilter::default();
+        assert_eq!(listed(&test, &bob).await, [ids[2]]);
+        assert_eq!(test.app.retry_dead_letter(&bob, ids[0]).await.unwrap_err().status(), 404);
+        // what everybody may do is about one's own, an admin's too
+        assert!(listed(&test, &admin).await.is_empty());
+        assert_eq!(test.app.retry_dead_letter(&admin, ids[0]).await.unwrap_err().status(), 404);
+        assert_eq!(test.app.discard_dead_letter(&admin, ids[0]).await.unwrap_err().status(), 404);
+        assert_eq!(test.app.retry_dead_letters(&admin, &everything).await.unwrap().changed, 0);
+        assert_eq!(test.app.purge_dead_letters(&admin, &everything).await.unwrap().changed, 0);
+
+        let why = |reason: &str| Decision { reason: reason.to_owned() };
+        let page = test.app.list_all_dead_letters(&admin, &DeadLetterQuery::default()).await.unwrap();
+        assert_eq!(page.items.len(), 3);
+        assert_eq!(test.app.list_all_dead_letters(&bob, &DeadLetterQuery::default()).await.unwrap_err().code(), "role_too_low");
+        assert_eq!(test.app.retry_anybodys_dead_letter(&bob, ids[2], &why("mine")).await.unwrap_err().status(), 403);
+        assert_eq!(test.app.retry_anybodys_dead_letter(&admin, ids[0], &why(" ")).await.unwrap_err().status(), 422);
+        test.app.retry_anybodys_dead_letter(&admin, ids[0], &why("the provider is back")).await.unwrap();
+        test.app.discard_anybodys_dead_letter(&admin, ids[1], &why("of no use")).await.unwrap();
+        let all = DeadLetterDecision { reason: "a clean table".to_owned(), ..DeadLetterDecision::default() };
+        assert_eq!(test.app.purge_all_dead_letters(&bob, &all).await.unwrap_err().status(), 403);
+        assert_eq!(test.app.purge_all_dead_letters(&admin, &all).await.unwrap().changed, 1);
+        assert_eq!(test.app.retry_all_dead_letters(&admin, &all).await.unwrap().changed, 0);
+
+        let query = AuditQuery { actor: Some("root".to_owned()), ..AuditQuery::default() };
         let audit = test.app.list_audit(&admin, &query).await.unwrap().items;
-        assert_eq!((audit.len(), audit[0].actor.as_str()), (1, "root"));
-        assert_eq!(audit[0].target, format!("job:{}", job.id));
+        let told: Vec<_> = audit.iter().rev().map(|line| (line.action.as_str(), line.target.clone(), line.reason.as_str())).collect();
+        let job = |n: usize| format!("job:{}", ids[n]);
+        assert_eq!(told, [
+            ("dead_letter.retry", job(0), "the provider is back"),
+            ("dead_letter.discard", job(1), "of no use"),
+            ("dead_letter.discard", job(2), "a clean table"),
+        ]);
         test.complete_all().await;
         test.finish().await;
     }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use serde_json::json;
 use windrow_config::Config;
 use windrow_plugin::{CommandError, Console, ExitCode};
+use windrow_store::integrity::{self, Checked, Finding};
 use windrow_store::migrate::{self, State};
 use windrow_store::{Db, MigrationSet};
 
@@ -46,6 +47,7 @@ async fn steps(
     let now = compose::clock().now();
     let (verb, steps) = match command {
         args::Db::Status => return status(db, sets, console).await,
+        args::Db::Check => return check(db, sets, console).await,
         args::Db::Migrate => ("applied", migrate::up(db, sets, now).await?),
         args::Db::Rollback { steps } => ("taken back", migrate::rollback(db, sets, steps as usize).await?),
         args::Db::Reset { yes: _ } => ("applied anew", migrate::reset(db, sets, now).await?),
@@ -82,6 +84,23 @@ async fn status(db: &Db, sets: &[MigrationSet], console: Console) -> Result<Exit
 
 fn is_snake_case(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// Exit code 1 when something is found, so that scripts can ask.
+async fn check(db: &Db, sets: &[MigrationSet], console: Console) -> Result<ExitCode, CommandError> {
+    migrate::check(db, sets).await.context("run `windrow db migrate` first")?;
+    let mut findings: Vec<Finding> = Vec::new();
+    let Checked { rows, .. } = integrity::check(db, &mut |finding| findings.push(finding)).await?;
+    let rows_of =
+        |f: &Finding| json!({ "table": f.table, "column": f.column, "id": f.id, "problem": f.problem });
+    let told: Vec<_> = findings.iter().map(rows_of).collect();
+    output::result(console, &json!({ "rows": rows, "findings": told }), |out| {
+        for Finding { table, column, id, problem } in &findings {
+            writeln!(out, "{table}.{column}  {id}  {problem}")?;
+        }
+        writeln!(out, "{} findings in {rows} rows", findings.len())
+    })?;
+    Ok(if findings.is_empty() { ExitCode::Ok } else { ExitCode::Failed })
 }
 
 /// Four files with the next number, for both databases.

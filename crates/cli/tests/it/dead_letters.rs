@@ -57,3 +57,28 @@ fn dead_letters_are_listed_retried_and_discarded() {
     run(&["retry", &third]).ok();
     assert_eq!(api.get(&format!("/v1/jobs/{third}")).expect(200).json()["status"], "queued");
 }
+
+#[test]
+fn an_admin_decides_on_others_dead_letters_by_saying_so_and_why() {
+    let (windrow, server, alice, worker) = with_a_remote_workload();
+    let admin = server.api(&windrow.token("root", "admin"));
+    let run = |token: &str, args: &[&str]| -> Ran {
+        windrow.run(&[&["dead-letters"], args, &["--data-dir", "data", "--token", token, "--json"]].concat())
+    };
+    let (first, second) = (dead_letter(&alice, &worker), dead_letter(&alice, &worker));
+    assert!(!run(&admin.token, &["list"]).ok().stdout.contains(&first), "one's own");
+    run(&admin.token, &["discard", &first]).refused(1, &["no dead letter"]);
+    let everybodys = run(&admin.token, &["list", "--everybody"]).ok().stdout;
+    assert!(everybodys.contains(&first) && everybodys.contains(&second), "{everybodys}");
+    run(&alice.token, &["list", "--everybody"]).refused(1, &["admin"]);
+
+    run(&admin.token, &["discard", &first, "--everybody"]).refused(2, &["--reason"]);
+    run(&admin.token, &["discard", &first, "--everybody", "--reason", "of no use"]).ok();
+    let retried = run(&admin.token, &["retry", "--all", "--everybody", "--reason", "it is mended"]).ok();
+    assert_eq!(retried.json()["changed"], 1);
+    assert_eq!(alice.get(&format!("/v1/jobs/{second}")).expect(200).json()["status"], "queued");
+    let audit = admin.get("/v1/audit?actor=root").expect(200).json();
+    let reasons: Vec<&str> =
+        audit["items"].as_array().unwrap().iter().map(|line| line["reason"].as_str().unwrap()).collect();
+    assert!(reasons.contains(&"of no use") && reasons.contains(&"it is mended"), "{audit}");
+}

@@ -1,5 +1,6 @@
 //! Version 1 of the API, a folder a resource and a file an operation.
 
+mod admin_dead_letters;
 mod artifacts;
 mod audit;
 mod dead_letters;
@@ -24,6 +25,7 @@ pub(crate) fn routes(max_batch_bytes: usize) -> ApiRouter {
     ApiRouter::new()
         .merge(batch)
         .merge(jobs::routes())
+        .merge(admin_dead_letters::routes())
         .merge(dead_letters::routes())
         .merge(uploads::routes())
         .merge(artifacts::routes())

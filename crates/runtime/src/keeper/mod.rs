@@ -8,6 +8,7 @@
 mod artifacts;
 mod chore;
 mod deliver;
+mod integrity;
 mod jobs;
 mod ledger;
 mod measure;
@@ -90,6 +91,8 @@ impl Keeper {
         if store.db().dialect() == Dialect::Postgres {
             handle.spawn(tables::Vacuum::new(&parts), Rhythm::at_once(settings.vacuum_every));
         }
+        handle
+            .spawn(integrity::Integrity::new(&parts), Rhythm::later(integrity::FIRST, settings.check_every));
         handle.spawn(measure::Gauges::new(&parts), Rhythm::at_once(settings.measure_every));
         handle.tasks.close();
         handle

@@ -41,6 +41,8 @@ pub struct KeeperSettings {
     pub reconcile_every: Duration,
     /// How old an object must be that no row names, and how long ago its job must have ended, before it is removed. 48 h.
     pub unnamed_for: Duration,
+    /// How often all rows are held against each other, as foreign keys would. 24 h; the first time an hour after the start.
+    pub check_every: Duration,
     /// How often the depth of the queue is measured. 15 s.
     pub measure_every: Duration,
 }
@@ -63,6 +65,7 @@ impl Default for KeeperSettings {
             vacuum_every: Duration::from_secs(15),
             reconcile_every: 6 * HOUR,
             unnamed_for: 48 * HOUR,
+            check_every: DAY,
             measure_every: Duration::from_secs(15),
         }
     }
@@ -83,6 +86,7 @@ mod tests {
         assert_eq!(days.map(|time| time.as_secs() / 86_400), [30, 90, 90]);
         assert_eq!(defaults.keep_dead_objects.as_secs() / 3600, 24);
         assert_eq!(defaults.unnamed_for.as_secs() / 3600, 48);
+        assert_eq!(defaults.check_every.as_secs() / 3600, 24);
         assert_eq!((defaults.sweep_every.as_secs(), defaults.vacuum_every.as_secs()), (60, 15));
     }
 }

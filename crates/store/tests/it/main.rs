@@ -5,6 +5,7 @@ mod batcher;
 mod cold;
 mod histories;
 mod hot;
+mod integrity;
 mod migrations;
 mod objects;
 mod people;

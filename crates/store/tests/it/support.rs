@@ -19,3 +19,7 @@ pub async fn migrated(test: &TestDb) -> Db {
 
 /// 2026-01-01T00:00:00Z, where a test clock starts.
 pub const CLOCK: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+/// The owners of tests' jobs, where somebody looks for them: 1, 2 and 3.
+pub const USERS: &str = "INSERT INTO users (id, sub, role, status, created_at, updated_at)
+    VALUES (1, 'a', 'consumer', 'active', 0, 0), (2, 'b', 'consumer', 'active', 0, 0), (3, 'c', 'consumer', 'active', 0, 0)";

@@ -1,6 +1,7 @@
 //! `windrow db …` and `windrow config check`, on both databases.
 
 use serde_json::{Value, json};
+use windrow_store::{Db, DbOptions};
 use windrow_test_support::TestDb;
 
 use super::text;
@@ -53,6 +54,30 @@ fn an_embedded_schema_goes_up_and_down() {
         windrow.run(args).refused(1, &["in use by process", &pid]);
     }
     assert_eq!(users, windrow.run(&["user", "list", "--token", &token, "--json"]).ok().json());
+}
+
+#[test]
+fn rows_that_contradict_each_other_are_shown_and_are_exit_code_1() {
+    let windrow = Windrow::new().with_env("WINDROW_DATA_DIR", "data");
+    windrow.run(&["db", "check"]).refused(1, &["windrow db migrate"]);
+    windrow.run(&["db", "migrate"]).ok();
+    assert_eq!(windrow.run(&["db", "check", "--json"]).ok().json(), json!({ "rows": 0, "findings": [] }));
+    let url = format!("sqlite:{}", windrow.path("data/windrow.db").display());
+    let stray = async {
+        let db = Db::connect(&url, DbOptions::default()).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        tx.raw("INSERT INTO results (job_seq, run, schema_version, output) VALUES (999, 1, 1, '{}')")
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        db.close().await;
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(stray);
+    let found = windrow.run(&["db", "check"]).refused(1, &[]).stdout;
+    assert!(found.contains("results.job_seq  999  there is no such row in jobs"), "{found}");
+    assert!(found.ends_with("1 findings in 1 rows\n"), "{found}");
+    let found = windrow.run(&["db", "check", "--json"]).refused(1, &[]).json();
+    assert_eq!(found["findings"][0]["id"], "999");
 }
 
 #[tokio::test(flavor = "multi_thread")]

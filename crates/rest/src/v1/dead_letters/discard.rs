@@ -4,7 +4,7 @@ use windrow_core::JobId;
 
 use crate::{ApiResult, ApiState, Caller, Path};
 
-/// Decide that a dead letter needs no further attention
+/// Decide that one of your dead letters needs no further attention
 #[utoipa::path(
     post,
     path = "/v1/dead-letters/{job_id}/discard",

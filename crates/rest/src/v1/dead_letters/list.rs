@@ -3,9 +3,7 @@ use windrow_api_types::{DeadLetter, DeadLetterQuery, Page};
 
 use crate::{ApiResult, ApiState, Caller, Query};
 
-/// List dead letters
-///
-/// Your own; an admin's list has everybody's.
+/// List your dead letters
 #[utoipa::path(
     get,
     path = "/v1/dead-letters",

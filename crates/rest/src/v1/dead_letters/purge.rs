@@ -3,9 +3,7 @@ use windrow_api_types::{DeadLetterFilter, DeadLettersChanged};
 
 use crate::{ApiResult, ApiState, Caller, Json};
 
-/// Discard all dead letters of a filter
-///
-/// An admin's filter goes over everybody's.
+/// Discard all of your dead letters of a filter
 #[utoipa::path(
     post,
     path = "/v1/dead-letters/purge",

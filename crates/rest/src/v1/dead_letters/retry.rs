@@ -4,7 +4,7 @@ use windrow_core::JobId;
 
 use crate::{ApiResult, ApiState, Caller, Path};
 
-/// Retry a dead letter
+/// Retry one of your dead letters
 #[utoipa::path(
     post,
     path = "/v1/dead-letters/{job_id}/retry",

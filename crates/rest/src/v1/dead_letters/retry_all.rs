@@ -3,7 +3,7 @@ use windrow_api_types::{DeadLetterFilter, DeadLettersChanged};
 
 use crate::{ApiResult, ApiState, Caller, Json};
 
-/// Retry all dead letters of a filter
+/// Retry all of your dead letters of a filter
 #[utoipa::path(
     post,
     path = "/v1/dead-letters/retry",

@@ -17,6 +17,7 @@ use windrow_test_support::on_both;
 
 use super::*;
 use crate::keeper::artifacts::Artifacts;
+use crate::keeper::integrity::Integrity;
 use crate::keeper::jobs::{Approvals, OldJobs};
 use crate::keeper::ledger::{OldRows, OrphanedSums, RollUps};
 use crate::keeper::tables::{EndedLeases, Vacuum};
@@ -149,6 +150,21 @@ fn failed() -> End {
 }
 
 on_both! {
+    async fn rows_that_contradict_each_other_are_counted(db) {
+        let kept = Kept::new(db).await;
+        kept.ended("echo", End::Complete(None)).await;
+        let check = Integrity::new(&kept.parts);
+        assert_eq!(check.check().await.unwrap().findings, 0);
+        let stray = kept.store().alone(|tx| {
+            let sql = "INSERT INTO results (job_seq, run, schema_version, output) VALUES (999, 1, 1, '{}')";
+            Box::pin(async move { windrow_store::execute!(tx, sql).map(drop) })
+        });
+        stray.await.unwrap();
+        assert_eq!(check.check().await.unwrap().findings, 1);
+        assert_eq!(check.check().await.unwrap().findings, 1, "nothing is mended by itself");
+        kept.app.finish().await;
+    }
+
     async fn uploads_that_nobody_completed_expire_and_their_objects_go_a_day_later(db) {
         let kept = Kept::new(db).await;
         let (stored, stored_key) = kept.upload("stored").await;

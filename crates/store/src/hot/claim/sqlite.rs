@@ -87,6 +87,19 @@ impl Picker<'_, '_> {
         let mut started = self.direct.prepare(STARTED)?;
         let mut job = self.direct.prepare(JOB)?;
         for (pair, row) in picked {
+            let Some(found) = job.first(params![row.job_seq], |job| claimed_row(pair, &row, job))? else {
+                // it leaves the line with those that were claimed: it would stand in the way of all that come after it
+                let (job, run) = (row.job_seq, row.run);
+                tracing::error!(
+                    table = "ready",
+                    column = "job_seq",
+                    id = job,
+                    run,
+                    "no job has this number; the row is dropped"
+                );
+                continue;
+            };
+            claimed.push(found);
             started.run(params![
                 row.job_seq,
                 row.run,
@@ -97,10 +110,6 @@ impl Picker<'_, '_> {
                 row.attempts,
                 row.lost
             ])?;
-            let found = job.first(params![row.job_seq], |job| claimed_row(pair, &row, job))?;
-            claimed.push(found.ok_or_else(|| {
-                StoreError::invariant("ready", "job_seq", row.job_seq, "no job has this number")
-            })?);
         }
         Ok(claimed)
     }

@@ -58,7 +58,9 @@ impl Arena {
                 format!("seed {seed}, step {number}: {what}\nreplay: WINDROW_HISTORY_SEED={seed}\n{told}")
             })?;
         }
-        Ok(())
+        futures::try_join!(self.sqlite.whole(), self.postgres.whole())
+            .map(drop)
+            .map_err(|what| format!("seed {seed}: {what}\nreplay: WINDROW_HISTORY_SEED={seed}\n{told}"))
     }
 
     async fn step(&mut self, model: &mut Model, step: &Step, fault: Fault) -> Result<(), String> {

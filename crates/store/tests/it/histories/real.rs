@@ -20,7 +20,7 @@ use windrow_test_support::TestDb;
 
 use super::lines::lines_sql;
 use super::step::{Fault, JobNo, Money, Run, RunEnd, Step, SubmitJob, WorkerNo};
-use crate::support::migrated;
+use crate::support::{USERS, migrated};
 
 /// Strikes where the history says so.
 #[derive(Debug)]
@@ -99,6 +99,9 @@ impl Real {
             Arc::new(Striker { left: AtomicI64::new(-1), lost_reply: AtomicBool::new(false), without });
         let hook: windrow_store::fault::SharedFaultHook = Arc::<Striker>::clone(&striker);
         let db = migrated(test).await.with_faults(hook);
+        let mut tx = db.begin().await.unwrap();
+        tx.raw(USERS).await.unwrap();
+        tx.commit().await.unwrap();
         let lines = Box::leak(lines_sql(db.dialect()).into_boxed_str());
         let (jobs, numbers, workers, cursors) = Default::default();
         Self { db, striker, jobs, numbers, workers, cursors, lines }
@@ -341,6 +344,14 @@ impl Real {
         }
         lines.sort_unstable();
         lines
+    }
+
+    /// What the nightly check says.
+    pub async fn whole(&self) -> Result<(), String> {
+        let mut found = Vec::new();
+        let checked = windrow_store::integrity::check(&self.db, &mut |finding| found.push(finding)).await;
+        checked.map_err(|error| error.to_string())?;
+        if found.is_empty() { Ok(()) } else { Err(format!("states differ from an invariant: {found:?}")) }
     }
 
     /// What must hold in any state, asked of the tables themselves.

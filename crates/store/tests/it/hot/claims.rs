@@ -13,6 +13,19 @@ use windrow_test_support::on_both;
 use super::{Bench, done};
 
 on_both! {
+    async fn a_row_in_line_without_a_job_is_in_nobodys_way(test) {
+        let mut bench = Bench::new(&test).await;
+        let good = bench.one(1).await;
+        let mut tx = bench.db.begin().await.unwrap();
+        let sql = "INSERT INTO ready (priority, workload, owner_id, run_at, job_seq, run, attempts, lost)
+             SELECT priority, workload, owner_id, run_at - 1, 999, 1, 0, 0 FROM ready";
+        tx.raw(sql).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut claimed = bench.claim(5).await;
+        claimed.extend(bench.claim(5).await);
+        assert_eq!(claimed.iter().map(|run| run.at.job).collect::<Vec<_>>(), [good]);
+    }
+
     async fn claims_go_round_robin_and_high_priority_first(test) {
         let mut bench = Bench::new(&test).await;
         let mut jobs: Vec<NewJob> = (0..100).map(|_| bench.job(1)).collect();

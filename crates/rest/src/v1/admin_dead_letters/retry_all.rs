@@ -1,0 +1,23 @@
+use axum::extract::State;
+use windrow_api_types::{DeadLetterDecision, DeadLettersChanged};
+
+use crate::{ApiResult, ApiState, Caller, Json};
+
+/// Retry all dead letters of a filter, whosever they are
+///
+/// Admins only; each is audited.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/dead-letters/retry",
+    operation_id = "admin_dead_letters_retry_all",
+    tag = "admin",
+    request_body = DeadLetterDecision,
+    responses((status = 200, body = DeadLettersChanged), crate::Problems),
+)]
+pub(crate) async fn retry_all(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Json(body): Json<DeadLetterDecision>,
+) -> ApiResult<axum::Json<DeadLettersChanged>> {
+    Ok(axum::Json(state.app.retry_all_dead_letters(&actor, &body).await?))
+}
