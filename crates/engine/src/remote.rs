@@ -14,7 +14,7 @@ use windrow_api_types::worker::{
     RunEnd, RunRef, SCHEMA_VERSION, SaveRequest, Settle, StopOrder, StopReason, StoredObject,
 };
 use windrow_client::{ClientError, Endpoint, WorkerClient};
-use windrow_core::JobId;
+use windrow_core::{JobError, JobId};
 
 use crate::{Beater, Engine, EngineError, ObjectStream, PutPlace, spans};
 
@@ -57,18 +57,28 @@ impl RemoteEngine {
     }
 }
 
+/// Why a lease of another version of the protocol can't be run.
+fn unknown_version(lease: &Lease) -> Option<JobError> {
+    (lease.schema_version != SCHEMA_VERSION).then(|| {
+        let problem = format!(
+            "the lease's schema_version is {}; this worker knows {SCHEMA_VERSION}",
+            lease.schema_version
+        );
+        JobError::permanent("unknown_schema_version", problem)
+    })
+}
+
 #[async_trait]
 impl Engine for RemoteEngine {
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Lease>, EngineError> {
         let request = ClaimRequest { worker: Some(self.name.clone()), ..request.clone() };
         let leases = self.worker.claim(&request).await.map_err(engine_error)?.leases;
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            leases.into_iter().partition(|lease| lease.schema_version == SCHEMA_VERSION);
-        for lease in unknown {
-            let problem =
-                format!("the lease's schema_version is {}, known is {SCHEMA_VERSION}", lease.schema_version);
-            let error = windrow_core::JobError::permanent("unknown_schema_version", problem);
-            self.end(lease.run, RunEnd::Failed { error }).await?;
+        let mut known = Vec::with_capacity(leases.len());
+        for lease in leases {
+            match unknown_version(&lease) {
+                Some(error) => drop(self.end(lease.run, RunEnd::Failed { error }).await?),
+                None => known.push(lease),
+            }
         }
         Ok(known)
     }
@@ -249,5 +259,26 @@ fn engine_error(error: ClientError) -> EngineError {
             EngineError::Unavailable(error.to_string())
         }
         ClientError::File { .. } => EngineError::Invalid(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_of_another_version_is_refused_for_good() {
+        let lease = |version: u32| -> Lease {
+            let lease = crate::testing::MemoryEngine::new("w", json!({}), None).lease();
+            Lease { schema_version: version, ..lease }
+        };
+        assert!(unknown_version(&lease(SCHEMA_VERSION)).is_none());
+        let error = unknown_version(&lease(SCHEMA_VERSION + 1)).unwrap();
+        assert_eq!(
+            (error.class, &*error.code),
+            (windrow_core::ErrorClass::Permanent, "unknown_schema_version")
+        );
     }
 }

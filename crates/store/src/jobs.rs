@@ -58,6 +58,7 @@ crate::row! {
         pub counts_compute: Option<bool>,
         pub counts_storage: Option<bool>,
         pub output: Option<String>,
+        pub output_version: Option<u32>,
         /// Of the job and its descendants, up to the ledger's watermark.
         pub input_tokens: Option<u64>,
         pub output_tokens: Option<u64>,
@@ -78,7 +79,7 @@ const SELECT: &str = "SELECT j.seq, j.id, j.owner_id, j.workload, j.spec, j.spec
         FROM jobs c JOIN progress h ON h.job_seq = c.seq WHERE c.parent_seq = j.seq) ELSE g.done END AS done,
     CASE WHEN j.parent_seq IS NULL THEN b.cap END AS cap,
     CASE WHEN j.parent_seq IS NULL THEN b.reserved END AS reserved,
-    CASE WHEN j.parent_seq IS NULL THEN b.spent END AS spent, b.counts_compute, b.counts_storage, o.output,
+    CASE WHEN j.parent_seq IS NULL THEN b.spent END AS spent, b.counts_compute, b.counts_storage, o.output, o.schema_version AS output_version,
     t.input_tokens, t.output_tokens, t.cached_tokens, t.cost
     FROM jobs j
     JOIN job_status s ON s.job_seq = j.seq

@@ -16,7 +16,9 @@ use crate::{App, AppError};
 pub(crate) fn job(app: &App, row: JobRow, sums: Option<&Sums>) -> Result<Job, AppError> {
     let now = app.now();
     let spec = json("jobs", "spec", &row, &row.spec)?;
-    let output = row.output.as_deref().map(|text| json("results", "output", &row, text)).transpose()?;
+    let unknown = unknown_result(&row);
+    let output = row.output.as_deref().filter(|_| unknown.is_none());
+    let output = output.map(|text| json("results", "output", &row, text)).transpose()?;
     let own = app.parts.workloads.get(&row.workload).map(|workload| workload.limits().deadline);
     let deadline = app.parts.settings.run_deadline(&row.workload).or(own);
     let reopened = row.last_run.is_some_and(|run| run <= row.reopened_run);
@@ -50,12 +52,23 @@ pub(crate) fn job(app: &App, row: JobRow, sums: Option<&Sums>) -> Result<Job, Ap
         started_at: row.first_started_at.or(row.running_since),
         ended_at: ended,
         error: failure(row.class, row.code, row.error, row.user_fault)
-            .filter(|_| row.status != JobStatus::Completed && !reopened),
+            .filter(|_| row.status != JobStatus::Completed && !reopened)
+            .or(unknown),
         result: output.filter(|_| ended.is_some()),
         links: JobLinks::of(row.id),
         stage: row.stage,
         workload: row.workload,
     })
+}
+
+/// A newer program may have ended the job: its result can't be shown, and the job says so instead.
+fn unknown_result(row: &JobRow) -> Option<JobFailure> {
+    let version = row.output_version.filter(|version| *version != SCHEMA_VERSION)?;
+    let message = format!(
+        "the result's schema_version is {version}; this server knows {SCHEMA_VERSION}: ask a newer one"
+    );
+    let (class, code) = (ErrorClass::Permanent, "unknown_schema_version".to_owned());
+    Some(JobFailure { class, code, message, user_fault: false })
 }
 
 /// Of the trace that the job's submit belongs to.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use windrow_api_types::{WebhookPayload, WebhookSecret};
+use windrow_api_types::{SCHEMA_VERSION, WebhookPayload, WebhookSecret};
 use windrow_core::{JobId, RetryPolicy, RunNo, Timestamp};
 use windrow_store::hot::{self, NewEvent};
 use windrow_store::{jobs, outbox};
@@ -84,6 +84,7 @@ impl App {
     async fn deliver(&self, taken: Taken) -> Result<(), AppError> {
         let Taken { row, due, .. } = taken;
         let told = match due {
+            Ok(due) if due.schema_version != SCHEMA_VERSION => self.refuse(&row, &due).await,
             Ok(due) => self.tell(&row, due).await,
             Err(broken) => Err(broken),
         };
@@ -111,6 +112,17 @@ impl App {
         let wait = RETRY.delay(row.attempts, jitter(id, row.attempts), after);
         let (row, at) = (row.id, self.now().plus(wait));
         self.write(move |tx| Box::pin(async move { Ok(outbox::postpone(tx, row, at).await?) })).await
+    }
+
+    /// What another version of this program put there is not guessed, and no wait would help.
+    async fn refuse(&self, row: &outbox::Outgoing, due: &Due) -> Result<(), AppError> {
+        let problem = format!(
+            "the message's schema_version is {}; this server knows {SCHEMA_VERSION}",
+            due.schema_version
+        );
+        tracing::error!(row = row.id, problem, "a webhook was given up");
+        let payload = json!({"run": due.run, "attempts": row.attempts, "problem": problem});
+        self.settle(row, Some(("webhook_failed", payload))).await
     }
 
     async fn tell(&self, row: &outbox::Outgoing, due: Due) -> Result<(), AppError> {
@@ -172,7 +184,7 @@ impl App {
             run: RunNo(0),
             kind: kind.to_owned(),
             payload: payload.to_string(),
-            schema_version: i64::from(windrow_api_types::SCHEMA_VERSION),
+            schema_version: i64::from(SCHEMA_VERSION),
         });
         self.write(move |tx| {
             let event = event.clone();

@@ -33,6 +33,7 @@ const PACE: Duration = Duration::from_millis(17);
 /// What the outbox holds of a webhook; the rest is read when it is sent.
 #[derive(serde::Deserialize)]
 pub(super) struct Due {
+    pub(super) schema_version: u32,
     pub(super) url: String,
     pub(super) run: i64,
     pub(super) status: JobStatus,

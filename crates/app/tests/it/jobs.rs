@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use windrow_api_types::{CommaList, Decision, JobListQuery, RetryJob};
 use windrow_app::AppSettings;
-use windrow_core::{Clock, JobError, JobStatus, Role, RunOutcome};
+use windrow_core::{Clock, ErrorClass, JobError, JobStatus, Role, RunOutcome};
 use windrow_store::hot::End;
 use windrow_test_support::app::TestAppOptions;
 use windrow_test_support::{TestApp, TestDb, on_both};
@@ -67,6 +67,23 @@ on_both! {
         let again = test.app.show_job(&ada, job.id).await.unwrap();
         assert_eq!((again.status, again.error.unwrap().code.as_str()), (JobStatus::Queued, "busy"), "its own");
         test.complete_all().await;
+        test.finish().await;
+    }
+
+    async fn a_result_of_another_version_is_an_error_and_not_guessed(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let job = test.submit(&ada, json!({"text": "a"})).await;
+        test.complete_all().await;
+        assert!(test.app.show_job(&ada, job.id).await.unwrap().result.is_some());
+        let mut tx = test.db.begin().await.unwrap();
+        tx.raw("UPDATE results SET schema_version = 2").await.unwrap();
+        tx.commit().await.unwrap();
+        let shown = test.app.show_job(&ada, job.id).await.unwrap();
+        let error = shown.error.unwrap();
+        assert_eq!((shown.status, shown.result, error.code.as_str()), (JobStatus::Completed, None, "unknown_schema_version"));
+        assert_eq!(error.class, ErrorClass::Permanent);
+        assert_eq!(test.app.list_jobs(&ada, &JobListQuery::default()).await.unwrap().items.len(), 1);
         test.finish().await;
     }
 

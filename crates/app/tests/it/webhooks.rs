@@ -31,6 +31,21 @@ async fn told(test: &TestApp, actor: &Actor, job: &Job) -> Vec<String> {
 }
 
 on_both! {
+    async fn a_message_of_another_version_is_given_up_at_once(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let job = job_with_webhook(&test, &ada, "http://127.0.0.1:1/hook".to_owned()).await;
+        let mut tx = test.db.begin().await.unwrap();
+        tx.raw("UPDATE outbox SET payload = replace(payload, '\"schema_version\":1', '\"schema_version\":2')").await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(test.app.deliver_webhooks().await.unwrap(), 1);
+        assert_eq!((told(&test, &ada, &job).await, waiting(&test).await), (vec!["webhook_failed".to_owned()], 0));
+        let events = test.app.job_events(&ada, job.id, None).await.unwrap();
+        let failed = events.iter().find(|event| event.kind == "webhook_failed").unwrap();
+        assert!(failed.payload["problem"].as_str().unwrap().contains("schema_version is 2"), "{}", failed.payload);
+        test.finish().await;
+    }
+
     async fn a_job_that_ended_is_told_once_and_signed(db) {
         let test = TestApp::start(db).await;
         let ada = test.actor("ada").await;

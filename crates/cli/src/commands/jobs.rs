@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use windrow_api_types::{Decision, Event, Job, Page, RetryJob, SubmitJob, Submitted};
+use windrow_api_types::{Decision, Event, Job, Page, RetryJob, SCHEMA_VERSION, SubmitJob, Submitted};
 use windrow_client::{Client, ClientError};
 use windrow_core::{JobId, JobStatus};
 use windrow_plugin::{CommandError, Console, ExitCode, Host};
@@ -145,6 +145,13 @@ async fn follow(
 ) -> Result<(), ClientError> {
     let mut events = client.events(&format!("/v1/jobs/{id}/events"), last.as_deref()).await?;
     while let Some(event) = events.next::<Event>().await? {
+        if event.schema_version != SCHEMA_VERSION {
+            let known = format!(
+                "the event's schema_version is {}; this program knows {SCHEMA_VERSION}",
+                event.schema_version
+            );
+            return Err(ClientError::Unexpected { endpoint: format!("/v1/jobs/{id}/events"), reason: known });
+        }
         if event.kind == "progress" {
             show_progress(bar, &event.payload);
         } else {

@@ -12,7 +12,7 @@ use windrow_store::hot::{self, Claimed};
 use windrow_store::{Conn, StoreError};
 
 use super::runs::{Holder, Served};
-use super::{LocalEngine, at, json};
+use super::{LocalEngine, at, json, known_version};
 use crate::{EngineError, JobRecord, spans};
 
 impl LocalEngine {
@@ -152,11 +152,11 @@ impl LocalEngine {
         reader: &mut Option<Conn>,
     ) -> Result<Option<Lease>, EngineError> {
         let workload = Arc::clone(self.workload(&claimed.workload)?);
-        check_version("spec", claimed.spec_version)?;
+        known_version("spec", claimed.spec_version)?;
         let state = match &claimed.checkpoint {
             None => None,
             Some(checkpoint) => {
-                check_version("checkpoint", checkpoint.schema_version)?;
+                known_version("checkpoint", checkpoint.schema_version)?;
                 Some(json("checkpoints", claimed.at.job, &checkpoint.state)?)
             }
         };
@@ -255,12 +255,4 @@ fn load_span(run: RunRef, claimed: &Claimed, traceparent: Option<TraceParent>) -
     );
     spans::join(&span, traceparent);
     span
-}
-
-fn check_version(what: &str, version: i64) -> Result<(), EngineError> {
-    if version == i64::from(SCHEMA_VERSION) {
-        return Ok(());
-    }
-    let problem = format!("the {what}'s schema_version is {version}; this program knows {SCHEMA_VERSION}");
-    Err(EngineError::Job(JobError::permanent("unknown_schema_version", problem)))
 }

@@ -25,10 +25,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 use windrow_api_types::worker::{
     BeatReply, Checkpoint, Child, ClaimRequest, EndReply, JournalEntry, Lease, NewChild, Part, Progress,
-    Reserve, Reserved, RunEnd, RunRef, Settle, StoredObject,
+    Reserve, Reserved, RunEnd, RunRef, SCHEMA_VERSION, Settle, StoredObject,
 };
 use windrow_blob::{BlobStore, InstallationSalt};
-use windrow_core::{JobId, RetryPolicy, SharedClock, WorkerId};
+use windrow_core::{JobError, JobId, RetryPolicy, SharedClock, WorkerId};
 use windrow_store::hot::{self, Caps, WorkerKind};
 use windrow_store::{Store, StoreError};
 
@@ -285,6 +285,15 @@ impl Engine for LocalEngine {
     async fn end(&self, run: RunRef, end: RunEnd) -> Result<EndReply, EngineError> {
         self.end_run(run, end).await
     }
+}
+
+/// What another version of this program wrote can't be guessed: whose job it is fails by it.
+fn known_version(what: &str, version: i64) -> Result<(), EngineError> {
+    if version == i64::from(SCHEMA_VERSION) {
+        return Ok(());
+    }
+    let problem = format!("the {what}'s schema_version is {version}; this program knows {SCHEMA_VERSION}");
+    Err(EngineError::Job(JobError::permanent("unknown_schema_version", problem)))
 }
 
 /// Texts that this program wrote as JSON.

@@ -14,7 +14,7 @@ use windrow_core::{BudgetId, JobId, JobSeq, PicoUsd};
 use windrow_store::held::{self, ServedJob};
 use windrow_store::hot::{self, Added, CallUsage, Fenced, SaveAnswer, StorageUse};
 
-use super::{LocalEngine, at, json};
+use super::{LocalEngine, at, json, known_version};
 use crate::{EngineError, JobRecord, MAX_CHILDREN_A_CALL, MAX_PAGE};
 
 /// So many jobs are remembered; which, does not matter: what is forgotten is read again.
@@ -453,6 +453,11 @@ pub(super) fn micros(millis: u64) -> i64 {
 }
 
 fn child(row: hot::Child) -> Result<Child, EngineError> {
+    let of = |what: &str, version: Option<i64>| {
+        version.map_or(Ok(()), |version| known_version(&format!("{what} of the child {}", row.id), version))
+    };
+    of("result", row.output_version)?;
+    of("checkpoint", row.checkpoint_version)?;
     let value = |text: Option<String>| text.map(|text| json("results", row.seq, &text)).transpose();
     Ok(Child {
         id: row.id,

@@ -5,3 +5,4 @@ mod local;
 mod processes;
 mod storage;
 mod unrun;
+mod versions;

@@ -15,7 +15,7 @@ use super::tally::Tally;
 use super::writer::Writer;
 use super::{PlannedSeed, ShardSpec};
 use crate::sampler::Sampler;
-use crate::spec::{OnError, PinnedSpec};
+use crate::spec::{OnError, PinnedSpec, SCHEMA_VERSION};
 use crate::template::{CompiledTemplate, TemplateDocument};
 
 /// How many times the concurrency a record may be ahead of the oldest one in flight.
@@ -104,6 +104,13 @@ pub(super) async fn run(
     reopened: i64,
 ) -> Result<Outcome, RunError> {
     let shard: ShardSpec = ctx.spec()?;
+    if shard.schema_version != SCHEMA_VERSION {
+        let problem = format!(
+            "the shard's schema_version is {}; this program knows {SCHEMA_VERSION}",
+            shard.schema_version
+        );
+        return Err(JobError::permanent("unknown_schema_version", problem).into());
+    }
     let mut state = ctx.state::<ShardState>()?.unwrap_or_else(|| ShardState::at(shard.first));
     state.tally.retried(reopened);
     let spec = &pinned.spec;
