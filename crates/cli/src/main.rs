@@ -84,6 +84,7 @@ async fn platform(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Worker(worker) => {
             let input = settings::working(&global, &worker);
             let config = loaded(&input)?;
+            workloads::wanted(&config)?;
             // a server's worker on another machine has no data directory that `windrow trace` would look into
             let beside = worker.child.is_some() || config.client.server.is_none();
             logging::serving(&config, beside)?;
@@ -136,6 +137,9 @@ async fn serving(
     console: Console,
 ) -> Result<ExitCode, CommandError> {
     let config = loaded(input)?;
+    if roles.worker {
+        workloads::wanted(&config)?;
+    }
     logging::serving(&config, true)?;
     server::run(config, input, roles, console).await
 }

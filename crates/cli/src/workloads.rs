@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use windrow_config::{Config, WorkloadSection};
 use windrow_engine::{RemoteWorkload, Workload, WorkloadRegistry};
-use windrow_plugin::Plugin;
+use windrow_plugin::{CommandError, Plugin};
 use windrow_store::MigrationSet;
 
 pub(crate) fn plugins() -> Vec<Plugin> {
@@ -29,8 +29,23 @@ pub(crate) fn registry(plugins: &[Plugin]) -> WorkloadRegistry {
     WorkloadRegistry::new(workloads)
 }
 
-/// Windrow's own workloads, of which a build may lack some: their settings are no mistake.
-const OWN: &[&str] = &["generate", "evidence", "resume", "style"];
+/// What a worker of this program is told to work for must be among what it has code for: it would wait for ever.
+///
+/// # Errors
+/// The first that it has none for.
+pub(crate) fn wanted(config: &Config) -> Result<(), CommandError> {
+    let ours = registry(&plugins());
+    let unknown = config.worker.workloads.iter().find(|name| ours.get(name).is_none());
+    unknown.map_or(Ok(()), |name| {
+        let known = ours.names().collect::<Vec<_>>().join(", ");
+        Err(CommandError::usage(format!(
+            "this program can't work for a workload named {name:?}, it has code for {known}: mend --workload or WINDROW_WORKER_WORKLOADS"
+        )))
+    })
+}
+
+/// Windrow's own workloads, each a cargo feature, of which a build may lack some: their settings are no mistake.
+const OWN: &[&str] = &["generate"];
 
 /// The same, and those that the configuration registers for workers of the worker protocol.
 ///

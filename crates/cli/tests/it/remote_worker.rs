@@ -152,6 +152,7 @@ fn the_documentation_shows_the_program_that_was_tested() {
 fn a_section_for_no_workload_is_a_mistake() {
     for (section, problem) in [
         ("[workloads.shuot]\nmax_running = 2", "there is no workload of this name"),
+        ("[workloads.evidence]\nmax_running = 2", "there is no workload of this name (there are generate)"),
         ("[workloads.generate]\nspec_schema = '{}'", "it is Windrow's own"),
         ("[workloads.shout]\nspec_schema = 'no-such.json'", "no-such.json can't be read"),
         ("[workloads.shout]\nspec_schema = '{\"type\": 7}'", "no JSON Schema"),

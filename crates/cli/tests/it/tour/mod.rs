@@ -8,6 +8,7 @@ mod jobs;
 mod mentions;
 mod people;
 mod readme;
+mod servers;
 mod templates;
 
 use serde_json::{Value, json};
