@@ -73,8 +73,8 @@ impl Executor {
             return Some(RunEnd::Failed { error: JobError::transient("unknown_workload", problem) });
         };
         let scratch = self.scratch.path().join(lease.run.to_string());
-        let context = JobContext::new(self.services.clone(), lease.clone(), stop.clone(), scratch.clone());
-        let outcome = self.watch(workload, lease, context.clone(), stop).await;
+        let context = JobContext::new(self.services.clone(), lease, stop.clone(), scratch.clone());
+        let outcome = self.watch(workload, context.clone(), stop).await;
         // most runs have none, and asking the file system about each would cost more than a short run
         if context.has_scratch()
             && let Err(error) = remove(&scratch).await
@@ -97,10 +97,10 @@ impl Executor {
     async fn watch(
         &self,
         workload: Arc<dyn Workload>,
-        lease: Lease,
         context: JobContext,
         stop: &StopSignal,
     ) -> Result<Outcome, RunError> {
+        let lease = context.lease();
         let input = lease.input.clone();
         let handler_context = context.clone();
         // A task of its own: its panic is caught, and it can be left behind when it does not come back.
@@ -108,7 +108,9 @@ impl Executor {
         let mut handler = Handler(tokio::spawn(work.in_current_span()));
         let started = self.services.clock.monotonic();
         let mut told_at = None;
-        let mut tick = tokio::time::interval(self.settings.watch_every);
+        // not at once: most short runs are over before the first look
+        let every = self.settings.watch_every;
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {

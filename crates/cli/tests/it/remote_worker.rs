@@ -112,7 +112,6 @@ fn a_worker_moves_bytes_past_the_api_with_links_of_its_own_leases() {
     let link = worker.post(&format!("{objects}/upload-link"), &announced).expect(200).json();
     let put = json!({ "key": link["key"] });
     worker.post(&format!("{objects}/complete"), &put).expect(404);
-    let object = json!({ "key": link["key"], "size": 11, "sha256": "00".repeat(32) });
     let artifact = |object: &serde_json::Value| {
         let artifact = json!({
             "kind": "txt", "filename": "shouted.txt", "content_type": "text/plain", "object": object,
@@ -120,8 +119,6 @@ fn a_worker_moves_bytes_past_the_api_with_links_of_its_own_leases() {
         json!({ "outcome": "done", "output": { "result": {}, "artifacts": [artifact] } })
     };
     let complete = objects.replace("/objects", "/complete");
-    let early = worker.post(&complete, &artifact(&object)).expect(422).json();
-    assert!(early["detail"].as_str().unwrap().ends_with("was not put"), "{early}");
     assert_eq!(follow(&link, b"more than was announced").expect(413).json()["code"], "upload_too_large");
     follow(&link, b"NOT SO LOUD").expect(200);
     assert_eq!(follow(&link, b"NOT SO BAD!").expect(409).json()["code"], "object_exists");
@@ -132,6 +129,18 @@ fn a_worker_moves_bytes_past_the_api_with_links_of_its_own_leases() {
     let artifacts = api.get(&format!("/v1/jobs/{job}/artifacts")).expect(200).json();
     let text = api.get(artifacts[0]["latest"]["download"].as_str().unwrap()).expect(200).body;
     assert_eq!(text, b"NOT SO LOUD");
+
+    // an artifact that nobody put
+    let job =
+        api.post("/v1/jobs", &json!({ "workload": "shout", "spec": { "text": "x" } })).expect(202).json();
+    let lease = worker.post("/v1/worker/claim", &claim).expect(200).json()["leases"][0].clone();
+    let lease = format!("/v1/worker/leases/{}.{}", lease["job"].as_str().unwrap(), lease["run"]);
+    let link = worker.post(&format!("{lease}/objects/upload-link"), &announced).expect(200).json();
+    let object = json!({ "key": link["key"], "size": 11, "sha256": "00".repeat(32) });
+    worker.post(&format!("{lease}/complete"), &artifact(&object)).expect(200);
+    let failed = api.finished(job["id"].as_str().unwrap());
+    assert_eq!((&failed["status"], &failed["error"]["code"]), (&json!("failed"), &json!("bad_artifact")));
+    assert!(failed["error"]["message"].as_str().unwrap().ends_with("was not put"), "{failed}");
 }
 
 #[test]

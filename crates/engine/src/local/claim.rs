@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 use windrow_api_types::worker::{ClaimRequest, Lease, RunEnd, RunRef, SCHEMA_VERSION};
-use windrow_blob::OwnerHash;
 use windrow_core::{JobError, TraceParent};
 use windrow_store::hot::{self, Claimed};
 use windrow_store::{Conn, StoreError};
@@ -37,7 +36,10 @@ impl LocalEngine {
     async fn claim_heard(&self, request: &ClaimRequest) -> Result<Vec<Lease>, EngineError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         let (engine, request) = (self.clone(), request.clone());
+        // from here on, and not only once the task runs: whoever asks may go away before
+        let under_way = self.inner.runs.claim_under_way().await;
         tokio::spawn(async move {
+            let _under_way = under_way;
             let Err(Ok(unheard)) = reply.send(engine.claim_once(&request).await) else { return };
             for lease in unheard {
                 if let Err(error) = engine.end_run(lease.run, RunEnd::Released).await {
@@ -127,8 +129,7 @@ impl LocalEngine {
         for run in held {
             kept.insert(at(*run, &*self.served(*run).await?));
         }
-        // After any claim that is under way.
-        let _alone = self.inner.runs.claiming().await;
+        let _quiet = self.inner.runs.between_claims().await;
         let mine = self.store().held(self.worker()).await?;
         let others =
             mine.into_iter().filter(|run| !kept.contains(run) && !self.inner.runs.is_elsewhere(*run));
@@ -199,7 +200,7 @@ impl LocalEngine {
             Some(id) => hot::budget(self.reader(reader).await?, id).await?.map(|budget| budget.cap),
         };
         Ok(Served {
-            owner_hash: OwnerHash::new(claimed.owner, &self.inner.parts.salt),
+            salt: self.inner.parts.salt,
             record: JobRecord {
                 seq: claimed.at.job,
                 id: claimed.id,

@@ -62,7 +62,8 @@ impl LocalEngine {
         end: RunEnd,
     ) -> Result<EndReply, EngineError> {
         let workload = self.workload(&served.workload)?;
-        let row = EndRun { at: at(run, served), end: self.meaning(&end, served) };
+        let at = at(run, served);
+        let row = EndRun { at, end: self.meaning(at, &end, served) };
         let (output, error) = match end {
             RunEnd::Done { output } | RunEnd::Partial { output } => (Some(output), None),
             RunEnd::Failed { error } => (None, Some(error)),
@@ -182,9 +183,11 @@ impl LocalEngine {
         Ok(())
     }
 
-    fn meaning(&self, end: &RunEnd, served: &Served) -> End {
+    fn meaning(&self, at: hot::RunRef, end: &RunEnd, served: &Served) -> End {
+        // nothing to say, and no earlier run can have said something: no row is as good as an empty one
+        let says_nothing = |output: &Output| output.result.is_null() && at.run.0 == 1;
         match end {
-            RunEnd::Done { output } => End::Complete(Some(result(output))),
+            RunEnd::Done { output } => End::Complete((!says_nothing(output)).then(|| result(output))),
             RunEnd::Partial { output } => End::BudgetExceeded {
                 output: Some(result(output)),
                 error: JobError::budget("the budget had no room for the next call"),
@@ -228,6 +231,7 @@ fn result(output: &Output) -> hot::Output {
     hot::Output { schema_version: i64::from(SCHEMA_VERSION), json: output.result.to_string() }
 }
 
-fn unusable(error: EngineError) -> EngineError {
+/// The end of a run that hands over what can't be an artifact.
+pub(super) fn unusable(error: impl std::fmt::Display) -> EngineError {
     EngineError::Job(JobError::permanent("bad_artifact", error))
 }

@@ -11,6 +11,7 @@ use windrow_blob::{BlobError, DownloadOptions, ObjectKey, SignedRequest, UploadO
 use windrow_core::UploadId;
 use windrow_store::uploads;
 
+use super::end::unusable;
 use super::objects::{GET, PUT, blob_error, place_of, readable};
 use super::runs::{Served, own_key};
 use super::{LocalEngine, at};
@@ -93,21 +94,21 @@ impl LocalEngine {
         Ok(StoredObject { key: key.to_string(), size, sha256: hex::encode(hash.finalize()) })
     }
 
-    /// Holds the artifacts of a run's end against storage, before the end is written.
+    /// Holds the artifacts of a run's end against storage, before the end is written. One that is not there is the job's own fault.
     pub(super) async fn check_artifacts(
         &self,
         served: &Served,
         artifacts: &[NewArtifact],
     ) -> Result<(), EngineError> {
         for NewArtifact { object, .. } in artifacts {
-            let key = own_key(&object.key, served)?;
+            let key = own_key(&object.key, served).map_err(unusable)?;
             let problem = match self.inner.parts.blob.head(&key).await {
                 Ok(found) if found.size == object.size => continue,
                 Ok(found) => format!("has {} bytes, not {}", found.size, object.size),
                 Err(BlobError::NotFound { .. }) => "was not put".to_owned(),
                 Err(error) => return Err(blob_error(error)),
             };
-            return Err(EngineError::Invalid(format!("the artifact's object {key} {problem}")));
+            return Err(unusable(format!("the artifact's object {key} {problem}")));
         }
         Ok(())
     }

@@ -157,7 +157,7 @@ pub(super) fn readable(key: &str, served: &Served) -> Result<ObjectKey, EngineEr
     let parsed: ObjectKey =
         key.parse().map_err(|error| EngineError::Invalid(format!("the object key {key:?}: {error}")))?;
     let may_read =
-        parsed.owner().map_or(parsed.prefix() != Prefix::Backups, |owner| owner == served.owner_hash);
+        parsed.owner().map_or(parsed.prefix() != Prefix::Backups, |owner| owner == served.owner_hash());
     // As for a person: what is somebody else's is not there.
     if may_read { Ok(parsed) } else { Err(EngineError::NotFound(key.to_owned())) }
 }
@@ -178,7 +178,7 @@ pub(super) fn place_of(
     let prefix: Prefix = place.prefix.parse().map_err(|error| EngineError::Invalid(format!("{error}")))?;
     let folder = format!("run-{}", run.run);
     let segments: Vec<&str> = [folder.as_str()].into_iter().chain(place.name.split('/')).collect();
-    let key = ObjectKey::of_job(prefix, served.owner_hash, served.record.id, &segments)
+    let key = ObjectKey::of_job(prefix, served.owner_hash(), served.record.id, &segments)
         .map_err(|error| EngineError::Invalid(format!("the object name {:?}: {error}", place.name)))?;
     // Checkpoints are read by runs only: they need no attributes, and on a local disk those would cost a second file.
     let attributes = if prefix == Prefix::Checkpoints {

@@ -9,7 +9,7 @@ use windrow_api_types::worker::{
     BeatReply, Checkpoint, Child, FreeCall, JournalEntry, Lease, NewChild, Part, Progress, RunRef,
     SCHEMA_VERSION, StopOrder, StopReason,
 };
-use windrow_blob::{ObjectKey, OwnerHash};
+use windrow_blob::{InstallationSalt, ObjectKey, OwnerHash};
 use windrow_core::{BudgetId, JobId, JobSeq, PicoUsd};
 use windrow_store::held::{self, ServedJob};
 use windrow_store::hot::{self, Added, CallUsage, Fenced, SaveAnswer, StorageUse};
@@ -30,7 +30,14 @@ pub(super) struct Served {
     pub(super) workload: String,
     pub(super) budget: Option<BudgetId>,
     pub(super) attempts: u32,
-    pub(super) owner_hash: OwnerHash,
+    pub(super) salt: InstallationSalt,
+}
+
+impl Served {
+    /// What the owner is called in keys. Made when asked for: most short runs touch no object.
+    pub(super) fn owner_hash(&self) -> OwnerHash {
+        OwnerHash::new(self.record.owner, &self.salt)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +50,8 @@ pub(super) struct Runs {
     /// Processes beside this one that may claim, by the names that they give.
     admitted: Mutex<HashSet<String>>,
     claiming: tokio::sync::Mutex<()>,
+    /// Shared by claims from their start until somebody has what they brought.
+    under_way: Arc<tokio::sync::RwLock<()>>,
     /// What runs have put and got since it was last written down.
     used: Mutex<HashMap<hot::RunRef, StorageUse>>,
 }
@@ -154,6 +163,16 @@ impl Runs {
         self.suspects.subscribe()
     }
 
+    /// Held by a claim until what it brought is in somebody's hands or back in line.
+    pub(super) async fn claim_under_way(&self) -> tokio::sync::OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.under_way).read_owned().await
+    }
+
+    /// When no claim is under way; none begins while this is held.
+    pub(super) async fn between_claims(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.under_way.write().await
+    }
+
     pub(super) async fn claiming(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.claiming.lock().await
     }
@@ -208,10 +227,10 @@ impl LocalEngine {
 
     fn serve(&self, run: RunRef, job: ServedJob) -> Result<Served, EngineError> {
         Ok(Served {
-            owner_hash: OwnerHash::new(job.owner_id, &self.inner.parts.salt),
             workload: job.workload.clone(),
             budget: job.budget_id,
             attempts: job.attempts.unwrap_or(0),
+            salt: self.inner.parts.salt,
             record: crate::lost::record(job, Some(run.run))?,
         })
     }
@@ -402,8 +421,9 @@ pub(super) fn fenced(answer: Fenced) -> Result<(), EngineError> {
 pub(super) fn own_key(key: &str, served: &Served) -> Result<ObjectKey, EngineError> {
     let parsed: ObjectKey =
         key.parse().map_err(|error| EngineError::Invalid(format!("the object key {key:?}: {error}")))?;
-    let folder = format!("/{}/{}/", served.owner_hash, served.record.id);
-    if parsed.owner() != Some(served.owner_hash) || !key.contains(&folder) {
+    let owner = served.owner_hash();
+    let folder = format!("/{owner}/{}/", served.record.id);
+    if parsed.owner() != Some(owner) || !key.contains(&folder) {
         return Err(EngineError::Invalid(format!("{key} is not an object of this job")));
     }
     Ok(parsed)
