@@ -62,8 +62,9 @@ fn every_command_that_a_document_mentions_is_there() {
             // a word of a sentence or an argument, such as a file's name, is no command: one of two must be
             let usage = format!("Usage: windrow {}", commands.first().copied().unwrap_or_default());
             let known = help.code == 0 && help.stdout.contains(usage.trim_end());
-            let unknown: Vec<&&str> =
-                options.iter().filter(|option| !help.stdout.contains(**option)).collect();
+            let there: BTreeSet<&str> =
+                help.stdout.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).collect();
+            let unknown: Vec<&&str> = options.iter().filter(|option| !there.contains(**option)).collect();
             if !known || !unknown.is_empty() {
                 faults.push(format!(
                     "{}: windrow {mention}: {unknown:?} {}",
