@@ -95,7 +95,7 @@ fn cases() -> Vec<Case> {
 
 /// Fields of the document's request bodies that hold ids, as `path field`: those named in the table, those of the worker
 /// protocol (below), and those that name nothing that an owner has.
-const OF_WORKERS: &[&str] = &["call", "key", "object", "provider_request_id"];
+const OF_WORKERS: &[&str] = &["call", "key", "object", "provider_request_id", "upload"];
 
 /// The properties of a schema, references and lists followed, whose value names something.
 fn naming(document: &Value, schema: &Value, found: &mut BTreeSet<String>, depth: usize) {
@@ -248,6 +248,19 @@ fn a_lease_reaches_nothing_of_another_owner() {
     assert_eq!(stolen.status, 404, "{stolen:?}");
     let nobodys = worker.get(&format!("{his}/objects?key={}", key.replace("secret", "nothin")));
     assert_eq!((nobodys.status, nobodys.json()["code"].clone()), (404, stolen.json()["code"].clone()));
+    // links are for what the lease itself may read
+    let upload = alice.upload("a.jsonl", "application/x-ndjson", b"{\"a\": 1}\n");
+    let link = |lease: &str, wanted: &Value| worker.post(&format!("{lease}/objects/download-link"), wanted);
+    for (theirs, nobodys) in [
+        (json!({ "upload": upload }), json!({ "upload": NOBODYS })),
+        (json!({ "key": key }), json!({ "key": key.replace("secret", "nothin") })),
+    ] {
+        link(&hers, &theirs).expect(200);
+        let (stolen, nobodys) = (link(&his, &theirs), link(&his, &nobodys));
+        assert_eq!((stolen.status, nobodys.status), (404, 404), "{theirs}: {stolen:?}");
+        assert_eq!(stolen.json()["code"], nobodys.json()["code"]);
+    }
+    worker.post(&format!("{his}/objects/complete"), &json!({ "key": key })).expect(422);
     let part =
         json!({ "child_key": "", "first": 0, "last": 1, "key": key, "sha256": object["sha256"], "size": 10 });
     let checkpoint = json!({ "state": {}, "parts": [part] });

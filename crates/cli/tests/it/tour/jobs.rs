@@ -61,7 +61,9 @@ fn a_job_is_submitted_watched_listed_and_shown() {
     assert_eq!(desk.json(&["job", "cancel", &id])["status"], "cancelled");
     desk.run(&["job", "watch", &id]).refused(1, &[]);
     desk.run(&["job", "cancel", &id]).refused(1, &["the job has ended as cancelled"]);
-    assert_eq!(desk.json(&["job", "retry", &id])["status"], "queued", "it waits for its time again");
+    // a retry is for now, whenever the job was to run first
+    let retried = text(&desk.json(&["job", "retry", &id])["status"]);
+    assert!(["queued", "running", "completed"].contains(&retried.as_str()), "{retried}");
 }
 
 #[test]
