@@ -248,19 +248,30 @@ fn a_lease_reaches_nothing_of_another_owner() {
     assert_eq!(stolen.status, 404, "{stolen:?}");
     let nobodys = worker.get(&format!("{his}/objects?key={}", key.replace("secret", "nothin")));
     assert_eq!((nobodys.status, nobodys.json()["code"].clone()), (404, stolen.json()["code"].clone()));
-    // links are for what the lease itself may read
+    // uploads, and links to storage, reach no further than the lease itself
     let upload = alice.upload("a.jsonl", "application/x-ndjson", b"{\"a\": 1}\n");
-    let link = |lease: &str, wanted: &Value| worker.post(&format!("{lease}/objects/download-link"), wanted);
-    for (theirs, nobodys) in [
-        (json!({ "upload": upload }), json!({ "upload": NOBODYS })),
-        (json!({ "key": key }), json!({ "key": key.replace("secret", "nothin") })),
+    let told = |answer: &Answer, id: &str| {
+        let body = answer.json();
+        (answer.status, body["code"].clone(), body["detail"].as_str().unwrap().replace(id, ID))
+    };
+    for (operation, field, theirs) in [
+        ("download-link", "key", key),
+        ("download-link", "upload", upload.as_str()),
+        ("complete", "key", key),
     ] {
-        link(&hers, &theirs).expect(200);
-        let (stolen, nobodys) = (link(&his, &theirs), link(&his, &nobodys));
-        assert_eq!((stolen.status, nobodys.status), (404, 404), "{theirs}: {stolen:?}");
-        assert_eq!(stolen.json()["code"], nobodys.json()["code"]);
+        let nobodys = if field == "key" { key.replace("secret", "nothin") } else { NOBODYS.to_owned() };
+        let ask = |lease: &str, id: &str| {
+            worker.post(&format!("{lease}/objects/{operation}"), &json!({ field: id }))
+        };
+        ask(&hers, theirs).expect(200);
+        let (crossed, missing) = (ask(&his, theirs), ask(&his, &nobodys));
+        assert!((400..500).contains(&crossed.status), "{operation} {field}: {crossed:?}");
+        assert_eq!(told(&crossed, theirs), told(&missing, &nobodys), "{operation} {field}");
     }
-    worker.post(&format!("{his}/objects/complete"), &json!({ "key": key })).expect(422);
+    worker.get(&format!("{hers}/objects?upload={upload}")).expect(200);
+    let crossed = worker.get(&format!("{his}/objects?upload={upload}")).expect(404);
+    let missing = worker.get(&format!("{his}/objects?upload={NOBODYS}"));
+    assert_eq!(told(&crossed, &upload), told(&missing, NOBODYS));
     let part =
         json!({ "child_key": "", "first": 0, "last": 1, "key": key, "sha256": object["sha256"], "size": 10 });
     let checkpoint = json!({ "state": {}, "parts": [part] });
