@@ -3,10 +3,12 @@
 //! A limit on the size of files stands for it, which needs no rights: writes beyond it fail as those on a full disk do.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Server, Windrow, example};
+use crate::harness::{Server, Windrow, example, until};
+use crate::kills::assert_whole;
 
 /// `windrow up`, none of whose files grows beyond so many KiB.
 fn up_within(windrow: &Windrow, kib: u32) -> Server {
@@ -108,4 +110,36 @@ fn a_full_disk_under_the_objects_refuses_the_object_and_keeps_the_rest() {
     let spec = json!({ "template": template["id"], "seed": kept, "records": 5 });
     let job = api.post("/v1/jobs", &json!({ "workload": "generate", "spec": spec })).expect(202).json();
     assert_eq!(api.finished(job["id"].as_str().unwrap())["status"], "completed");
+}
+
+#[test]
+fn a_job_whose_files_find_no_room_is_tried_again_and_ends_whole_when_there_is_some() {
+    let windrow = Windrow::new();
+    let mut server = up_within(&windrow, 6 * 1024);
+    let token = windrow.token("alice", "contributor");
+    let api = server.api(&token);
+    let template = "template:\n  name: t\n  steps: [{id: x, model: offline, max_tokens: 5, prompt: 'About {{ a }}'}]\n  output: {text: '{{ steps.x.output }}', pad: '{{ pad }}'}\n";
+    let template = api.post("/v1/templates", &json!({ "document": template })).expect(201).json();
+    let seed = json!({ "a": 1, "pad": "x".repeat(50_000) }).to_string();
+    let seed = api.upload("a.jsonl", "application/x-ndjson", seed.as_bytes());
+    // each part has room; the dataset, 10 MB, has none
+    let spec = json!({ "template": template["id"], "seed": seed, "records": 200, "formats": ["jsonl"] });
+    let job = api.post("/v1/jobs", &json!({ "workload": "generate", "spec": spec })).expect(202).json();
+    let job = job["id"].as_str().unwrap();
+    let mut failed = serde_json::Value::Null;
+    until(Duration::from_secs(60), "a run of the job finds no room", || {
+        let runs = api.get(&format!("/v1/jobs/{job}/runs")).expect(200).json();
+        let found = runs.as_array().unwrap().iter().find(|run| run["error"].is_object());
+        failed = found.cloned().unwrap_or_default();
+        found.is_some()
+    });
+    assert_eq!(failed["error"]["class"], "transient", "{failed}");
+    assert!(failed["error"]["message"].as_str().unwrap().contains("File too large"), "{failed}");
+    assert_eq!(reqwest::blocking::get(format!("{}/ready", server.url)).unwrap().status(), 200);
+    assert_eq!(server.terminate().0, 0);
+
+    let server = windrow.up();
+    let api = server.api(&token);
+    let ended = api.finished(job);
+    assert_whole(&api, &ended, 200);
 }
