@@ -240,10 +240,16 @@ mod tests {
             output: PicoUsd::from_pico(output),
             cached_input: cached.map(PicoUsd::from_pico),
         };
-        let versions = [price(1, 2, None), price(2, 1, None), price(1, 2, Some(0)), price(12, 0, None)];
+        let versions = [
+            price(1, 2, None),
+            price(2, 1, None),
+            price(1, 2, Some(0)),
+            price(12, 3, None),
+            price(1, 23, None),
+        ];
         let versions: Vec<String> = versions.iter().map(Price::own_version).collect();
         assert_eq!(versions[0], price(1, 2, None).own_version());
-        assert_eq!(versions.iter().collect::<std::collections::BTreeSet<_>>().len(), 4, "{versions:?}");
+        assert_eq!(versions.iter().collect::<std::collections::BTreeSet<_>>().len(), 5, "{versions:?}");
         assert!(versions.iter().all(|version| version.len() == 12), "{versions:?}");
     }
 

@@ -15,6 +15,39 @@ fn pointers(error: AppError) -> Vec<String> {
 }
 
 on_both! {
+    async fn what_counts_against_a_budget_is_the_submits_to_say(db) {
+        use windrow_core::LedgerKind::{Compute, Model, Storage};
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let request = |budget: Option<i64>, counts: Option<Vec<windrow_core::LedgerKind>>| {
+            let mut request = submit_request(json!({"text": "a"}));
+            (request.budget_usd, request.budget_counts) = (budget.map(windrow_core::PicoUsd::from_usd), counts);
+            request
+        };
+        for (bad, said) in [
+            (request(Some(1), Some(vec![Compute, Storage])), "model"),
+            (request(Some(1), Some(vec![])), "model"),
+            (request(None, Some(vec![Model])), "budget_usd"),
+        ] {
+            let refused = test.app.submit_job(&ada, bad, None).await.unwrap_err();
+            assert_eq!(refused.status(), 422);
+            let fault = refused.into_field_errors().remove(0);
+            assert!(fault.pointer == "/budget_counts" && fault.message.contains(said), "{fault:?}");
+        }
+        for (counts, shown) in [
+            (None, vec![Model]),
+            (Some(vec![Storage, Model]), vec![Model, Storage]),
+            (Some(vec![Model, Compute, Storage]), vec![Model, Compute, Storage]),
+        ] {
+            let job = test.app.submit_job(&ada, request(Some(1), counts), None).await.unwrap().job;
+            assert_eq!(job.budget_counts, Some(shown));
+        }
+        let job = test.app.submit_job(&ada, request(None, None), None).await.unwrap().job;
+        assert_eq!(job.budget_counts, None, "there is no budget");
+        test.complete_all().await;
+        test.finish().await;
+    }
+
     async fn a_job_is_queued_and_shown_as_it_was_pinned(db) {
         let test = TestApp::start(db).await;
         let mut ada = test.actor("ada").await;
