@@ -24,4 +24,4 @@ flake N="3":
 
 # A benchmark of bench/, by its folder's name.
 bench NAME="engine":
-    cargo run --release --package bench-{{NAME}}
+    cargo run --release --package windrow-bench-{{NAME}}
