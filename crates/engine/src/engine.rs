@@ -37,6 +37,9 @@ pub enum EngineError {
     /// not known; all of them may be repeated.
     #[error("the engine can't be reached: {0}")]
     Unavailable(String),
+    /// The server no longer lets this worker in: its key was revoked, say. The worker stops; what it runs is lost.
+    #[error("this worker is let in no more: {0}")]
+    TurnedAway(String),
     #[error("no object {0}")]
     NotFound(String),
     /// The request makes no sense; trying again won't help.

@@ -8,6 +8,7 @@
 //! This crate knows no HTTP server, no page, no command line, and no workload by name.
 
 pub mod assets;
+pub mod backoff;
 pub mod context;
 pub mod engine;
 pub mod local;
@@ -23,6 +24,7 @@ pub mod unrun;
 pub mod workload;
 
 pub use assets::AssetCache;
+pub use backoff::Backoff;
 pub use context::{CallAnswer, JobContext, RunError, RunServices};
 pub use engine::{
     Beater, Engine, EngineError, MAX_CHILDREN_A_CALL, MAX_PAGE, ObjectStream, PutPlace, RUN_PREFIXES,

@@ -33,7 +33,6 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 pub(crate) struct Meter {
     engine: Arc<dyn Engine>,
     run: RunRef,
-    /// Whether an earlier run may have left answers behind.
     may_replay: bool,
     journal: OnceCell<HashMap<String, JournalEntry>>,
     free_calls: Mutex<Vec<FreeCall>>,
@@ -62,11 +61,13 @@ impl Meter {
         }
     }
 
+    /// Whether an earlier run may have left answers behind.
+    pub(crate) fn may_replay(&self) -> bool {
+        self.may_replay
+    }
+
     /// The answer that an earlier run paid for, if it was to the same question.
     pub(crate) async fn replay(&self, key: &str, hash: &str) -> Result<Option<JournalEntry>, EngineError> {
-        if !self.may_replay {
-            return Ok(None);
-        }
         let journal = self
             .journal
             .get_or_try_init(|| async {
@@ -266,6 +267,7 @@ fn again(error: &EngineError) -> EngineError {
     match error {
         EngineError::Stale => EngineError::Stale,
         EngineError::WorkerDead => EngineError::WorkerDead,
+        EngineError::TurnedAway(why) => EngineError::TurnedAway(why.clone()),
         EngineError::Unavailable(why) => EngineError::Unavailable(why.clone()),
         EngineError::NotFound(what) => EngineError::NotFound(what.clone()),
         EngineError::Invalid(why) => EngineError::Invalid(why.clone()),

@@ -22,6 +22,7 @@ use crate::{Beater, Engine, EngineError, ObjectStream, PutPlace, spans};
 pub mod codes {
     pub const STALE: (u16, &str) = (409, "stale_lease");
     pub const WORKER_DEAD: (u16, &str) = (409, "worker_dead");
+    pub const TURNED_AWAY: (u16, &str) = (403, "turned_away");
     pub const NO_OBJECT: (u16, &str) = (404, "object_missing");
     pub const INVALID: (u16, &str) = (422, "invalid_request");
     pub const JOB: (u16, &str) = (422, "job_error");
@@ -250,6 +251,8 @@ fn engine_error(error: ClientError) -> EngineError {
                 codes::STALE => EngineError::Stale,
                 codes::WORKER_DEAD => EngineError::WorkerDead,
                 codes::NO_OBJECT => EngineError::NotFound(problem.detail),
+                // a login that is missing, spent or revoked (RFC 9110, 15.5.2), or one that may not work here
+                (401 | 403, _) => EngineError::TurnedAway(problem.detail),
                 _ if transient => EngineError::Unavailable(problem.detail),
                 _ => EngineError::Invalid(format!("{}: {}", problem.code, problem.detail)),
             }

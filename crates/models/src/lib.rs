@@ -24,7 +24,7 @@ pub mod structured;
 pub mod tokens;
 
 pub use error::{Billing, ModelError, RetryAdvice};
-pub use model::{Admission, Model};
+pub use model::{Admission, Approach, Model};
 pub use offline::Offline;
 pub use openai::OpenAi;
 pub use price::Price;

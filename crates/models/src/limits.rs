@@ -11,11 +11,16 @@ use crate::settings::Limits;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// One call in so many may get ready while all slots are taken, at least one.
+const AHEAD: usize = 8;
+
 /// One model's gate. Whoever comes first goes first.
 #[derive(Debug)]
 pub(crate) struct Gate {
     clock: SharedClock,
     slots: Semaphore,
+    /// As many as there are slots, and a few more: for those who have one or get one soon.
+    near: Semaphore,
     /// Held by the one who waits for the windows, so that a large request is not overtaken for ever by small ones.
     turn: tokio::sync::Mutex<()>,
     windows: Option<Mutex<Windows>>,
@@ -45,14 +50,24 @@ impl Gate {
         Self {
             clock,
             slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
+            near: Semaphore::new(slots.saturating_add((slots / AHEAD).max(1)).min(Semaphore::MAX_PERMITS)),
             turn: tokio::sync::Mutex::new(()),
             windows: limited.then(|| Mutex::new(Windows { requests, tokens })),
         }
     }
 
+    /// Waits until a slot is in use by the caller or is the caller's within about an eighth of a call's time. None where rates are
+    /// limited: there nobody knows how long the wait will be.
+    pub(crate) async fn approach(&self) -> Option<SemaphorePermit<'_>> {
+        if self.windows.is_some() {
+            return None;
+        }
+        Some(self.near.acquire().await.expect("the gate's semaphores are never closed"))
+    }
+
     /// Waits for room for one call of so many tokens. Room in the windows is spent even when the call then fails.
     pub(crate) async fn enter(&self, tokens: impl FnOnce() -> u64) -> SemaphorePermit<'_> {
-        let slot = self.slots.acquire().await.expect("the gate's semaphore is never closed");
+        let slot = self.slots.acquire().await.expect("the gate's semaphores are never closed");
         if let Some(windows) = &self.windows {
             let tokens = tokens();
             let _turn = self.turn.lock().await;
@@ -133,6 +148,23 @@ mod tests {
         assert_eq!(windows.take(at(60), 90), None);
         assert_eq!(windows.take(at(70), 11), Some(at(50)), "tokens");
         assert_eq!(windows.take(at(120), 5_000), None, "more than the limit takes an empty window");
+    }
+
+    #[tokio::test]
+    async fn a_few_get_ready_while_all_slots_are_taken() {
+        let clock = windrow_core::TestClock::shared();
+        let gate = Gate::new(Limits { concurrency: 16, ..Limits::default() }, clock.clone());
+        let (mut slots, mut near) = (Vec::new(), Vec::new());
+        for _ in 0..16 {
+            slots.push(gate.enter(|| 0).await);
+        }
+        for _ in 0..18 {
+            near.push(gate.approach().await.unwrap());
+        }
+        assert_eq!((gate.near.available_permits(), gate.slots.available_permits()), (0, 0));
+        drop((slots, near));
+        let limited = Limits { requests_per_minute: Some(1), ..Limits::default() };
+        assert!(Gate::new(limited, clock).approach().await.is_none());
     }
 
     proptest! {

@@ -52,6 +52,26 @@ pub struct Admission<'a> {
     model: &'a Model,
     pass: Pass<'a>,
     _slot: SemaphorePermit<'a>,
+    _near: Option<SemaphorePermit<'a>>,
+}
+
+/// A turn that comes soon: what a call needs first, such as its reservation, is done now without taking any of a slot's time.
+/// Dropping it gives the turn to the next.
+#[derive(Debug)]
+pub struct Approach<'a> {
+    model: &'a Model,
+    near: SemaphorePermit<'a>,
+}
+
+impl<'a> Approach<'a> {
+    /// [`Model::admit`], for whoever has come near.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn admit(self, request: &ModelRequest) -> Result<Admission<'a>, ModelError> {
+        let admission = self.model.admit(request).await?;
+        Ok(Admission { _near: Some(self.near), ..admission })
+    }
 }
 
 impl Model {
@@ -117,8 +137,14 @@ impl Model {
         self.price.map_or(PicoUsd::ZERO, |price| price.cost(usage))
     }
 
-    /// Waits for room for one call, without sending anything. Money is best reserved between this and
-    /// [`Admission::send`]: then nothing is reserved while the call waits.
+    /// Waits until the call's turn comes soon; few calls have come so far at once. None where a rate is limited and the wait can't
+    /// be foreseen.
+    pub async fn approach(&self) -> Option<Approach<'_>> {
+        Some(Approach { model: self, near: self.gate.approach().await? })
+    }
+
+    /// Waits for room for one call, without sending anything. Money is best reserved before this by those who have an
+    /// [`Approach`], by others between this and [`Admission::send`]: then nothing is reserved while the call waits for long.
     ///
     /// # Errors
     /// `model_circuit_open` (transient, not sent, with a time to wait), or `model_bad_request` for a request no provider
@@ -133,7 +159,7 @@ impl Model {
         self.breaker.check().map_err(|wait| self.circuit_open(wait))?;
         let slot = self.gate.enter(|| self.tokenizer.estimate(request)).await;
         let pass = self.breaker.enter().map_err(|wait| self.circuit_open(wait))?;
-        Ok(Admission { model: self, pass, _slot: slot })
+        Ok(Admission { model: self, pass, _slot: slot, _near: None })
     }
 
     /// One attempt, within the model's limits: [`Model::admit`], then [`Admission::send`].

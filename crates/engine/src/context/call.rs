@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 use windrow_api_types::worker::{Bill, FreeCall, JournalLine, Reserve, Reserved, SettleResult};
 use windrow_core::{CallId, JobError, PicoUsd};
 use windrow_models::Model;
-use windrow_models::{Billing, ModelError, ModelRequest, ModelResponse, RetryAdvice, Usage};
+use windrow_models::{Admission, Billing, ModelError, ModelRequest, ModelResponse, RetryAdvice, Usage};
 
 use super::{JobContext, RunError};
 use crate::meter::Hold;
@@ -33,7 +33,6 @@ pub struct CallAnswer {
 struct Question {
     key: String,
     step: String,
-    hash: String,
     model: Arc<Model>,
     request: ModelRequest,
 }
@@ -69,7 +68,7 @@ impl JobContext {
         let model = self.models().resolve(&request.model).map_err(JobError::from)?;
         let request = ModelRequest { model: model.id().to_owned(), ..request.clone() };
         let (key, step) = (key.to_owned(), step.to_owned());
-        let mut question = Question { key, step, hash: request.hash(), model, request };
+        let mut question = Question { key, step, model, request };
         if let Some(answer) = self.replayed(&question).await? {
             self.note_progress();
             *tries += 1;
@@ -116,7 +115,11 @@ impl JobContext {
 
     async fn replayed(&self, question: &Question) -> Result<Option<CallAnswer>, RunError> {
         let meter = &self.inner.meter;
-        let Some(entry) = self.insist(|| meter.replay(&question.key, &question.hash)).await? else {
+        if !meter.may_replay() {
+            return Ok(None);
+        }
+        let hash = question.request.hash();
+        let Some(entry) = self.insist(|| meter.replay(&question.key, &hash)).await? else {
             return Ok(None);
         };
         match serde_json::from_value(entry.response) {
@@ -176,27 +179,16 @@ impl JobContext {
         Ok(CallAnswer { response, cost: PicoUsd::ZERO, model, replayed: false })
     }
 
-    /// Waits for the model's own limits, reserves, sends, settles. Money is reserved last, so that none is held back
-    /// while a call waits for its turn. Until the request leaves, `unwanted` ends it.
+    /// Waits for the model's own limits, reserves, sends, settles. Until the request leaves, `unwanted` ends it.
     async fn ask(&self, question: &Question, unwanted: CancellationToken) -> Attempt {
         let Question { model, request, .. } = question;
-        let admitted = tokio::select! {
-            admitted = model.admit(request) => admitted,
+        let ready = tokio::select! {
+            ready = self.ready(question) => ready?,
             () = unwanted.cancelled() => return Err(self.interrupted()),
         };
-        let admission = match admitted {
-            Ok(admission) => admission,
+        let (admission, mut hold) = match ready {
+            Ok(ready) => ready,
             Err(error) => return Ok(Err(error)),
-        };
-        let reserve = Reserve {
-            call: CallId::new(&*self.inner.services.clock),
-            worst: model.worst_case(request),
-            model: model.id().to_owned(),
-            step: question.step.clone(),
-        };
-        let mut hold = tokio::select! {
-            hold = self.reserve(reserve) => hold?,
-            () = unwanted.cancelled() => return Err(self.interrupted()),
         };
         hold.leaves();
         let answer = admission.send(request).await;
@@ -205,6 +197,31 @@ impl JobContext {
             let cost = model.cost(&response.usage);
             CallAnswer { response, cost, model: model.id().to_owned(), replayed: false }
         }))
+    }
+
+    /// Waits for the model's turn and for room in the budget. Money is reserved once the turn comes soon, so that none is held back
+    /// while a call waits for long, and the commit takes none of the turn's time.
+    async fn ready<'q>(
+        &self,
+        question: &'q Question,
+    ) -> Result<Result<(Admission<'q>, Hold), ModelError>, RunError> {
+        let Question { model, request, .. } = question;
+        let reserve = || Reserve {
+            call: CallId::new(&*self.inner.services.clock),
+            worst: model.worst_case(request),
+            model: model.id().to_owned(),
+            step: question.step.clone(),
+        };
+        Ok(match model.approach().await {
+            Some(near) => {
+                let hold = self.reserve(reserve()).await?;
+                near.admit(request).await.map(|admission| (admission, hold))
+            }
+            None => match model.admit(request).await {
+                Ok(admission) => Ok((admission, self.reserve(reserve()).await?)),
+                Err(error) => Err(error),
+            },
+        })
     }
 
     /// Waits for room in the budget.
@@ -267,7 +284,7 @@ fn bill(question: &Question, answer: &Result<ModelResponse, ModelError>) -> Sett
     match answer {
         Ok(response) => {
             let json = serde_json::to_value(response).expect("an answer is made of texts and numbers");
-            let (key, request_hash) = (question.key.clone(), question.hash.clone());
+            let (key, request_hash) = (question.key.clone(), question.request.hash());
             let journal = JournalLine { key, request_hash, response: json };
             settled(response.usage, response.latency, response.provider_request_id.clone(), Some(journal))
         }

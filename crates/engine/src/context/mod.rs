@@ -2,34 +2,28 @@
 
 mod call;
 mod objects;
+mod progress;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tracing::{Instrument as _, Span};
-use windrow_api_types::worker::{Checkpoint, Child, Lease, NewChild, Part, Progress};
+use windrow_api_types::worker::{Checkpoint, Child, Lease, NewChild, Part};
 use windrow_core::{JobError, JobId, RetryPolicy, SharedClock, Timestamp};
 use windrow_models::Models;
 
 use crate::meter::Meter;
-use crate::{AssetCache, Engine, EngineError, MAX_CHILDREN_A_CALL, Stop, StopSignal};
+use crate::{AssetCache, Backoff, Engine, EngineError, MAX_CHILDREN_A_CALL, Stop, StopSignal};
 
 pub use call::CallAnswer;
-
-/// The shortest time between two reports of progress.
-const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-
-/// The first and the longest wait before an operation on an engine that can't be reached is tried again.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_LONGEST: Duration = Duration::from_secs(2);
+use progress::Reports;
 
 /// Why a run comes back without an outcome.
 #[derive(Debug, thiserror::Error)]
@@ -69,14 +63,6 @@ struct Inner {
     /// Monotonic microseconds of the last sign of progress; the stall limit counts from here.
     last_progress: AtomicU64,
     reports: Mutex<Reports>,
-}
-
-#[derive(Default)]
-struct Reports {
-    newest: Progress,
-    /// Whether `newest` was not sent.
-    pending: bool,
-    sent_at: Option<Duration>,
 }
 
 impl JobContext {
@@ -188,37 +174,6 @@ impl JobContext {
         written
     }
 
-    /// Reports how far the run is. At most two reports a second leave; the newest of the others rides with the next checkpoint. Never
-    /// fails the run.
-    pub async fn progress(&self, stage: &str, done: u64, total: Option<u64>) {
-        let progress = Progress { stage: stage.to_owned(), done, total };
-        let Some(progress) = self.due_progress(progress) else { return };
-        if let Err(error) = self.inner.services.engine.progress(self.inner.lease.run, progress).await {
-            tracing::debug!(run = %self.inner.lease.run, %error, "progress was not written");
-        }
-    }
-
-    fn due_progress(&self, progress: Progress) -> Option<Progress> {
-        let now = self.inner.services.clock.monotonic();
-        let mut reports = self.inner.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        if progress == reports.newest {
-            return None;
-        }
-        self.note_progress();
-        reports.newest = progress.clone();
-        let due = reports.sent_at.is_none_or(|sent_at| now.saturating_sub(sent_at) >= PROGRESS_EVERY);
-        reports.pending = !due;
-        if due {
-            reports.sent_at = Some(now);
-        }
-        due.then_some(progress)
-    }
-
-    fn take_pending_progress(&self) -> Option<Progress> {
-        let mut reports = self.inner.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut reports.pending).then(|| reports.newest.clone())
-    }
-
     /// Has the workload's `save` write chunk `n` of an output too large for one commit, once across all runs.
     pub async fn save(&self, n: i64, chunk: Value) -> Result<(), RunError> {
         let run = self.inner.lease.run;
@@ -269,20 +224,9 @@ impl JobContext {
         self.inner.scratch_used.load(Ordering::Acquire)
     }
 
-    /// How long the run has shown no progress: no answer, checkpoint, report, child, chunk or object.
-    pub fn idle(&self) -> Duration {
-        let last = Duration::from_micros(self.inner.last_progress.load(Ordering::Relaxed));
-        self.inner.services.clock.monotonic().saturating_sub(last)
-    }
-
     /// Waits until all that this run's calls cost is on disk. Whoever ends a run does this first.
     pub async fn settle_all(&self) -> Result<(), RunError> {
         self.insist(|| self.inner.meter.flush()).await
-    }
-
-    fn note_progress(&self) {
-        let now = u64::try_from(self.inner.services.clock.monotonic().as_micros()).unwrap_or(u64::MAX);
-        self.inner.last_progress.store(now, Ordering::Relaxed);
     }
 
     /// Repeats an operation while the engine can't be reached; the run's deadline ends it at the latest.
@@ -291,7 +235,7 @@ impl JobContext {
         F: Fn() -> O,
         O: Future<Output = Result<T, EngineError>>,
     {
-        let mut wait = RETRY_FIRST;
+        let mut backoff = Backoff::of_engine();
         loop {
             let error = match operation().await {
                 Ok(value) => return Ok(value),
@@ -303,10 +247,9 @@ impl JobContext {
                     if self.stop() == Some(Stop::LeaseLost) {
                         return Err(RunError::Stopped(Stop::LeaseLost));
                     }
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(RETRY_LONGEST);
+                    backoff.rest().await;
                 }
-                EngineError::Stale | EngineError::WorkerDead => {
+                EngineError::Stale | EngineError::WorkerDead | EngineError::TurnedAway(_) => {
                     self.inner.stop.stop(Stop::LeaseLost);
                     return Err(RunError::Stopped(Stop::LeaseLost));
                 }
