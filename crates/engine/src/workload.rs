@@ -9,7 +9,7 @@ use serde_json::Value;
 use windrow_blob::BlobStore;
 use windrow_core::{FieldError, JobError, JobId, JobSeq, JobStatus, OwnerId, PicoUsd, RunNo, Timestamp};
 use windrow_models::Models;
-use windrow_store::{Conn, Tx};
+use windrow_store::{Conn, Db, Tx};
 
 use crate::context::{JobContext, RunError};
 use windrow_api_types::worker::Output;
@@ -126,10 +126,11 @@ pub trait Workload: Send + Sync {
     }
 
     /// Checks what a schema can't say and pins what may change later (versions, models). Whoever submits waits for it: an
-    /// estimate that takes long is left out. A fault is named by JSON pointer into the spec.
+    /// estimate that takes long is left out. A connection is read from and given back (`db.read()`), not held while inputs are
+    /// looked at or something is computed: there are few of them. A fault is named by JSON pointer into the spec.
     async fn prepare(
         &self,
-        _conn: &mut Conn,
+        _db: &Db,
         _submit: &SubmitContext<'_>,
         spec: Value,
     ) -> Result<Prepared, PrepareError> {

@@ -12,7 +12,7 @@ use windrow_engine::{
     JobContext, JobRecord, NewArtifact, Outcome, Output, PrepareError, Prepared, RunError, SubmitContext,
     Workload,
 };
-use windrow_store::{Conn, StoreError, uploads};
+use windrow_store::{Conn, Db, StoreError, uploads};
 
 /// What a user submits: which upload to read, and how many bytes at a time.
 #[derive(Debug, Deserialize)]
@@ -58,13 +58,13 @@ impl Workload for WordCount {
 
     async fn prepare(
         &self,
-        conn: &mut Conn,
+        db: &Db,
         submit: &SubmitContext<'_>,
         spec: Value,
     ) -> Result<Prepared, PrepareError> {
         let fault = |message: String| PrepareError::Invalid(vec![FieldError::new("/upload", message)]);
         let Spec { upload, .. } = Spec::deserialize(&spec).map_err(|error| fault(error.to_string()))?;
-        match find(conn, submit.owner, upload).await? {
+        match find(&mut db.read().await?, submit.owner, upload).await? {
             Some(_) => Ok(spec.into()),
             None => Err(fault("you have no stored upload of this id: put its bytes and complete it".into())),
         }

@@ -9,7 +9,7 @@ use windrow_engine::{
     AfterCommit, Ended, JobContext, JobRecord, Limits, Outcome, PrepareError, Prepared, RunError,
     SubmitContext, Workload,
 };
-use windrow_store::{Conn, StoreError, Tx};
+use windrow_store::{Conn, Db, StoreError, Tx};
 
 use crate::run::{self, Input, JobState, SeedObject, ShardSpec};
 use crate::spec::{JobSpec, MAX_RANDOM_SEED, PinnedSpec, json_schema};
@@ -48,20 +48,30 @@ impl Workload for Generate {
 
     async fn prepare(
         &self,
-        conn: &mut Conn,
+        db: &Db,
         submit: &SubmitContext<'_>,
         spec: Value,
     ) -> Result<Prepared, PrepareError> {
         let spec = JobSpec::from_value(spec).map_err(PrepareError::Invalid)?;
         // any number will do, as long as it is pinned; a new job's id is as random as one needs to be
         let drawn = u64::from_le_bytes(submit.job.0.as_bytes()[8..].try_into().expect("half of 16 bytes"));
+        let mut conn = db.read().await?;
         let (pinned, document) =
-            pinning::pin_spec(conn, submit.owner, submit.models, spec, drawn % MAX_RANDOM_SEED).await?;
+            pinning::pin_spec(&mut conn, submit.owner, submit.models, spec, drawn % MAX_RANDOM_SEED).await?;
+        let key = match &pinned.spec.make_seeds {
+            Some(_) => None,
+            None => Some(seeds::locate(&mut conn, submit.owner, &pinned.spec.seed).await.map_err(refused)?),
+        };
+        let lengths = estimate::recorded(&mut conn, submit.owner, submit.models, &pinned).await?;
+        drop(conn);
         pinning::check_budget(&pinned, submit.models, submit.budget).map_err(PrepareError::Invalid)?;
-        let sample = match &pinned.spec.make_seeds {
-            Some(make) => vec![make.seed_record(); estimate::SUBMIT_SAMPLE],
-            None => {
-                let key = seeds::locate(conn, submit.owner, &pinned.spec.seed).await.map_err(refused)?;
+        let made = || {
+            let make = pinned.spec.make_seeds.as_ref();
+            make.map(|make| vec![make.seed_record(); estimate::SUBMIT_SAMPLE]).unwrap_or_default()
+        };
+        let sample = match key {
+            None => made(),
+            Some(key) => {
                 let requirements = document.schema_requirements.clone();
                 let judged = seeds::judge(submit.blob, &key, requirements, pinned.spec.on_invalid);
                 judged
@@ -71,8 +81,7 @@ impl Workload for Generate {
             }
         };
         let stored = serde_json::to_value(&pinned).expect("a pinned spec is made of texts and numbers");
-        let estimate =
-            estimate::at_submit(conn, submit.owner, submit.models, pinned, document, sample).await?;
+        let estimate = estimate::at_submit(submit.models, pinned, document, sample, lengths).await;
         Ok(Prepared { spec: stored, estimate })
     }
 

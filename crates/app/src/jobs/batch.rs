@@ -73,7 +73,6 @@ impl App {
         read: Vec<Result<Read, AppError>>,
         used: &HashMap<String, (JobId, Vec<u8>)>,
     ) -> Result<(Vec<Item>, Vec<NewJob>), AppError> {
-        let mut conn = self.read().await?;
         let (mut items, mut new) = (Vec::with_capacity(read.len()), Vec::new());
         for item in read {
             let item = match item {
@@ -85,7 +84,7 @@ impl App {
                     } else if let Err(error) = validate::check(self, &request) {
                         Item::Refused(error)
                     } else {
-                        match self.prepare(&mut conn, actor, request, idempotency).await {
+                        match self.prepare(actor, request, idempotency).await {
                             Ok(prepared) => {
                                 new.push(prepared.new);
                                 Item::New(new.len() - 1)

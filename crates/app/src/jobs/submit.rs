@@ -5,7 +5,7 @@ use windrow_api_types::{Job, SubmitJob};
 use windrow_core::{BudgetCounts, FieldError, JobId, PicoUsd, Timestamp};
 use windrow_engine::{PrepareError, SubmitContext, spans};
 use windrow_store::hot::{NewBudget, NewJob, Submitted};
-use windrow_store::{Conn, jobs};
+use windrow_store::jobs;
 
 use super::{canonical, validate};
 use crate::{Actor, App, AppError};
@@ -60,9 +60,7 @@ impl App {
         idempotency: Option<(String, [u8; 32])>,
     ) -> Result<SubmitReply, AppError> {
         validate::check(self, &request)?;
-        let mut conn = self.read().await?;
-        let prepared = self.prepare(&mut conn, actor, request, idempotency).await?;
-        drop(conn);
+        let prepared = self.prepare(actor, request, idempotency).await?;
         let submitted = self.parts.store.submit(vec![prepared.new]).await?;
         match submitted.first().copied() {
             Some(Submitted::Created { id, .. }) => {
@@ -84,7 +82,6 @@ impl App {
     /// Has the workload check and pin the spec.
     pub(super) async fn prepare(
         &self,
-        conn: &mut Conn,
         actor: &Actor,
         request: SubmitJob,
         idempotency: Option<(String, [u8; 32])>,
@@ -106,7 +103,8 @@ impl App {
         }
         let (models, blob) = (&self.parts.models, &self.parts.blob);
         let context = SubmitContext { owner: actor.owner(), job: id, now, budget, models, blob };
-        let prepared = workload.prepare(conn, &context, request.spec.clone()).await.map_err(refused)?;
+        let prepared =
+            workload.prepare(self.parts.store.db(), &context, request.spec.clone()).await.map_err(refused)?;
         let settings = &self.parts.settings;
         let needs_approval = settings.needs_approval(&request.workload, budget, prepared.estimate);
         let usual = settings.priority_by_workload.get(&request.workload).copied();

@@ -222,3 +222,21 @@ async fn the_largest_batch_is_accepted_whole_and_replayed_whole() {
     assert_eq!(test.complete_all().await, 10_000);
     test.finish().await;
 }
+
+#[tokio::test]
+async fn specs_that_take_long_to_prepare_keep_nobody_from_the_database() {
+    let test = TestApp::sqlite().await;
+    let ada = test.actor("ada").await;
+    let hang = || test.app.submit_job(&ada, submit_request(json!({"text": "a", "hang": true})), None);
+    // more than there are connections
+    let hanging = futures::future::join_all((0..20).map(|_| hang()));
+    let other = test.app.submit_job(&ada, submit_request(json!({"text": "b"})), None);
+    let made = tokio::select! {
+        biased;
+        _ = hanging => unreachable!("they hang"),
+        made = tokio::time::timeout(Duration::from_secs(10), other) => made,
+    };
+    made.expect("there is a connection left").unwrap();
+    test.complete_all().await;
+    test.finish().await;
+}

@@ -6,10 +6,11 @@ use windrow_core::FieldError;
 use windrow_engine::{
     JobContext, Outcome, Output, PrepareError, Prepared, RunError, SubmitContext, Workload,
 };
-use windrow_store::Conn;
+use windrow_store::{Conn, Db};
 
 /// Echoes its spec's `text`. With `pin`, the stored spec says what `prepare` was told; with `refuse`, `prepare` refuses;
-/// with `priced`, it wants a budget; with `stale`, it is refused when it is approved. `estimate` is what it is said to cost.
+/// with `priced`, it wants a budget; with `hang`, `prepare` never ends; with `stale`, it is refused when it is approved.
+/// `estimate` is what it is said to cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Echo;
 
@@ -33,13 +34,14 @@ impl Workload for Echo {
                 "priced": {"type": "boolean"},
                 "estimate": {"type": "string"},
                 "stale": {"type": "boolean"},
+                "hang": {"type": "boolean"},
             },
         })
     }
 
     async fn prepare(
         &self,
-        _conn: &mut Conn,
+        _db: &Db,
         submit: &SubmitContext<'_>,
         mut spec: Value,
     ) -> Result<Prepared, PrepareError> {
@@ -52,6 +54,9 @@ impl Workload for Echo {
                 "/priced",
                 "a priced model needs a budget",
             )]));
+        }
+        if asked("hang") {
+            std::future::pending::<()>().await;
         }
         if asked("pin") {
             spec["pinned"] = json!({"owner": submit.owner, "budget": submit.budget});

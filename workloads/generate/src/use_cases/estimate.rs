@@ -63,7 +63,7 @@ pub struct Planned {
 }
 
 /// Recorded lengths of answers in tokens, by model and step.
-type Lengths = HashMap<(String, String), Range<u64>>;
+pub type Lengths = HashMap<(String, String), Range<u64>>;
 
 /// Pins a spec as a submit would.
 pub async fn plan(
@@ -106,27 +106,33 @@ fn measured(answers: Vec<Answer>) -> Lengths {
     by_step.into_iter().map(|(step, lengths)| (step, range(lengths))).collect()
 }
 
+/// How long earlier answers to the spec's template were, for [`at_submit`], which needs the database for nothing else.
+pub async fn recorded(
+    conn: &mut Conn,
+    owner: OwnerId,
+    models: &Models,
+    pinned: &PinnedSpec,
+) -> Result<Lengths, PrepareError> {
+    if pinned.spec.make_seeds.is_some() || costs(models, pinned) != Some(true) {
+        return Ok(Lengths::new());
+    }
+    Ok(measured(lengths::of_template(conn, owner, &pinned.template.id, SUBMIT_ANSWERS).await?))
+}
+
 /// What a job is likely to cost, from seed records that its submit has read: the `likely` of [`Planned::estimate`], from
 /// a smaller sample. None when a model has no price, nothing renders, or it would take too long.
 pub async fn at_submit(
-    conn: &mut Conn,
-    owner: OwnerId,
     models: &Arc<Models>,
     pinned: PinnedSpec,
     document: TemplateDocument,
     sample: Vec<serde_json::Value>,
-) -> Result<Option<PicoUsd>, PrepareError> {
+    lengths: Lengths,
+) -> Option<PicoUsd> {
     // nothing need be rendered for what costs nothing, or can't be told
-    match costs(models, &pinned) {
-        Some(true) => {}
-        Some(false) => return Ok(Some(PicoUsd::ZERO)),
-        None => return Ok(None),
+    if !costs(models, &pinned)? {
+        return Some(PicoUsd::ZERO);
     }
-    let recorded = match &pinned.spec.make_seeds {
-        Some(_) => Vec::new(),
-        None => lengths::of_template(conn, owner, &pinned.template.id, SUBMIT_ANSWERS).await?,
-    };
-    let (models, lengths) = (Arc::clone(models), measured(recorded));
+    let models = Arc::clone(models);
     let late = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&late);
     let work = tokio::task::spawn_blocking(move || {
@@ -142,10 +148,10 @@ pub async fn at_submit(
     let Ok(done) = tokio::time::timeout(SUBMIT_PATIENCE, work).await else {
         // the thread ends with the record that it renders
         late.store(true, Ordering::Relaxed);
-        return Ok(None);
+        return None;
     };
     // it is only a hint: a job isn't refused because its estimate panicked
-    Ok(done.ok().flatten())
+    done.ok().flatten()
 }
 
 /// Whether any step's model costs anything; none when one has no price.
