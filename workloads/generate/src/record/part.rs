@@ -12,7 +12,6 @@
 use std::io::BufRead;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{RESERVED_FIELDS, RawRecord, Record, RecordError, Reject};
 use crate::export::Columns;
@@ -42,8 +41,6 @@ pub struct Part {
     pub header: PartHeader,
     /// The whole file.
     pub bytes: Vec<u8>,
-    /// SHA-256 of `bytes`.
-    pub sha256: [u8; 32],
     /// The columns of its records; merged over all parts they are what an export needs to know beforehand.
     pub columns: Columns,
 }
@@ -144,8 +141,7 @@ impl PartBuilder {
         bytes.push(b'\n');
         bytes.extend_from_slice(&done.records);
         bytes.extend_from_slice(&done.rejects);
-        let sha256 = Sha256::digest(&bytes).into();
-        Some(Part { header, bytes, sha256, columns: done.columns })
+        Some(Part { header, bytes, columns: done.columns })
     }
 }
 

@@ -1,35 +1,35 @@
 //! The last run of a job: its shards have ended, their parts become the dataset's files.
 
-use std::collections::HashSet;
+mod artifacts;
+mod survey;
+
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
 use serde_json::json;
 use tokio::runtime::Handle;
-use windrow_api_types::worker::{NewArtifact, Output, Part};
+use windrow_api_types::worker::{Output, Part};
 use windrow_core::{JobError, JobStatus};
 use windrow_engine::{JobContext, Outcome, RunError};
 
 use super::shard::ShardState;
 use super::tally::Tally;
 use super::{JobState, Sums, plan};
-use crate::dedup::{Dedup, DedupMode};
 use crate::export::{
-    Columns, DATASET_CARD, Directory, Exporter, Folders, Format, MANIFEST, Manifest, PartitionBy, README,
-    ShortfallReason, Sink, TemplateRef, write_document, write_documents,
+    Directory, ExportError, Exported, Exporter, Manifest, Options, ShortfallReason, Sink, TemplateRef,
+    write_document, write_documents,
 };
 use crate::record::{PartLine, PartReader};
 use crate::spec::{PinnedSpec, SEED_FIELD};
-use crate::template::TemplateDocument;
+use artifacts::put_all;
+use survey::{Survey, survey};
 
 /// The file of a job that makes seed records.
 const SEEDS: &str = "seed.jsonl";
 /// How many children or parts one page has.
 const PAGE: usize = 500;
-/// The longest segment of an object's name; keys allow 200 bytes.
-const MAX_OBJECT_SEGMENT: usize = 120;
 /// The largest part that is read; a part has at most 50 records, or what came in ten seconds.
 const MAX_PART_BYTES: usize = 1 << 30;
 /// A refill attempts at most this many times the records that were asked for.
@@ -126,72 +126,6 @@ async fn all_parts(ctx: &JobContext) -> Result<Vec<Part>, RunError> {
     }
 }
 
-/// What is known of the records before any is exported.
-struct Survey {
-    columns: Columns,
-    folders: Folders,
-    duplicates: HashSet<u64>,
-}
-
-/// Reads all parts once: exports need to know every column and folder beforehand, and which records are duplicates.
-async fn survey(ctx: &JobContext, pinned: &PinnedSpec, parts: &[Part]) -> Result<Survey, RunError> {
-    let mode = pinned.spec.dedup;
-    let by = &pinned.spec.partition_by;
-    let needs_columns = pinned.spec.formats.iter().any(|format| *format != Format::Jsonl);
-    let mut survey =
-        Survey { columns: declared(pinned)?, folders: Folders::default(), duplicates: HashSet::new() };
-    if mode == DedupMode::None && !needs_columns && *by == PartitionBy::None {
-        return Ok(survey);
-    }
-    let mut dedup = Dedup::new(mode);
-    for part in parts {
-        ctx.check_stop()?;
-        let bytes = part_bytes(ctx, part).await?;
-        let by = by.clone();
-        (survey, dedup) = tokio::task::spawn_blocking(move || survey_part(&bytes, &by, survey, dedup))
-            .await
-            .map_err(|error| JobError::transient("survey_failed", error))??;
-    }
-    Ok(survey)
-}
-
-fn survey_part(
-    bytes: &Bytes,
-    by: &PartitionBy,
-    mut survey: Survey,
-    mut dedup: Dedup,
-) -> Result<(Survey, Dedup), JobError> {
-    let broken = |error: &dyn std::fmt::Display| JobError::permanent("bad_part", error);
-    let mut reader = PartReader::open(Cursor::new(bytes)).map_err(|e| broken(&e))?;
-    while let Some(line) = reader.next().map_err(|e| broken(&e))? {
-        let PartLine::Record(record) = line else { continue };
-        survey.columns.observe_raw(&record).map_err(|e| broken(&e))?;
-        let output = record.output.iter().map(|(name, value)| {
-            serde_json::from_str(value.get()).map(|value| (name.clone().into_owned(), value))
-        });
-        let output = output.collect::<Result<_, _>>().map_err(|e| broken(&e))?;
-        if dedup.duplicate_of(record.index, &output).is_some() {
-            survey.duplicates.insert(record.index);
-        } else {
-            survey.folders.observe(by, &record).map_err(|e| broken(&e))?;
-        }
-    }
-    Ok((survey, dedup))
-}
-
-/// The columns that the template promises, so that a dataset without a record has them too.
-fn declared(pinned: &PinnedSpec) -> Result<Columns, JobError> {
-    let document = TemplateDocument::parse(&pinned.template.text)
-        .map_err(|_| JobError::permanent("bad_template", "the pinned template can't be read"))?;
-    let schema = |field: &str| match &document.output {
-        Some(_) => None,
-        None => document.steps.iter().find(|step| step.id == field).and_then(|step| step.schema.as_ref()),
-    };
-    let fields = document.output_fields();
-    let steps = document.steps.iter().map(|step| step.id.as_str());
-    Ok(Columns::declare(fields.iter().map(|field| (*field, schema(field))), steps))
-}
-
 async fn part_bytes(ctx: &JobContext, part: &Part) -> Result<Bytes, RunError> {
     let size = usize::try_from(part.size).unwrap_or(MAX_PART_BYTES).min(MAX_PART_BYTES);
     ctx.get_bytes(&part.key, None, size).await
@@ -243,12 +177,12 @@ struct Assembly {
 
 impl Assembly {
     fn write(self, directory: PathBuf) -> Result<(Manifest, Self, PathBuf), RunError> {
-        let failed = |error: crate::export::ExportError| match error {
-            crate::export::ExportError::Write { .. } => JobError::transient("export_failed", error),
+        let failed = |error: ExportError| match error {
+            ExportError::Write { .. } => JobError::transient("export_failed", error),
             _ => JobError::permanent("export_failed", error),
         };
         let spec = &self.pinned.spec;
-        let mut options = crate::export::Options::new(spec.formats.clone(), self.survey.columns.clone());
+        let mut options = Options::new(spec.formats.clone(), self.survey.columns.clone());
         options.partition = spec.partition_by.clone();
         options.folders = self.survey.folders.clone();
         options.skip = self.survey.duplicates.clone();
@@ -292,7 +226,7 @@ impl Assembly {
         Ok(())
     }
 
-    fn manifest(&self, exported: crate::export::Exported) -> Manifest {
+    fn manifest(&self, exported: Exported) -> Manifest {
         let pinned = &self.pinned;
         let template = TemplateRef {
             id: pinned.template.id.clone(),
@@ -333,64 +267,6 @@ fn shortfall(
         missing -= count;
     }
     shortfall
-}
-
-/// Puts every file; each becomes an artifact of its own kind.
-async fn put_all(
-    ctx: &JobContext,
-    manifest: &Manifest,
-    directory: &Path,
-    seeds: bool,
-) -> Result<Vec<NewArtifact>, RunError> {
-    let mut files: Vec<(String, String)> =
-        manifest.files.iter().map(|file| (file.path.clone(), kind_of(&file.path, manifest))).collect();
-    if seeds {
-        files.push((SEEDS.to_owned(), "seed".to_owned()));
-    }
-    for (name, kind) in [(MANIFEST, "manifest"), (DATASET_CARD, "card"), (README, "readme")] {
-        files.push((name.to_owned(), kind.to_owned()));
-    }
-    let mut artifacts = Vec::with_capacity(files.len());
-    for (number, (path, kind)) in files.into_iter().enumerate() {
-        let content_type = content_type(&path);
-        let name = object_name(&path, number);
-        let object = ctx.put_file("outputs", &name, content_type, &directory.join(&path)).await?;
-        artifacts.push(NewArtifact { kind, filename: path, content_type: content_type.to_owned(), object });
-    }
-    Ok(artifacts)
-}
-
-/// The name of a file's object: its path, or its number where the path has what keys may not have, such as the `%` and
-/// the foreign letters in a partition's folder. Nobody reads it; the path is the artifact's.
-fn object_name(path: &str, number: usize) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-=/".contains(c);
-    let short = path.split('/').all(|segment| segment.len() <= MAX_OBJECT_SEGMENT);
-    if short && path.chars().all(plain) {
-        return path.to_owned();
-    }
-    let (_, extension) = path.rsplit_once('.').unwrap_or(("", "bin"));
-    format!("files/{number:05}.{extension}")
-}
-
-/// The artifact kind of a file: its format's name; in a partitioned layout, where a format has many files, its path.
-fn kind_of(path: &str, manifest: &Manifest) -> String {
-    let (_, extension) = path.rsplit_once('.').unwrap_or(("", path));
-    if path.starts_with("rejects") {
-        return "rejects".to_owned();
-    }
-    match manifest.partition_by {
-        PartitionBy::None => extension.to_owned(),
-        _ => path.to_owned(),
-    }
-}
-
-fn content_type(path: &str) -> &'static str {
-    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
-    match extension.parse::<Format>() {
-        Ok(format) => format.media_type(),
-        Err(_) if extension == "json" => "application/json",
-        Err(_) => "text/markdown; charset=utf-8",
-    }
 }
 
 /// What the job says about its output.

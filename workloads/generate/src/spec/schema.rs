@@ -24,16 +24,8 @@ pub fn json_schema() -> Value {
         "additionalProperties": false,
         "properties": {
             "schema_version": {"const": 1, "default": 1},
-            "template": {
-                "type": "string",
-                "pattern": "^[a-z0-9][a-z0-9._-]{0,99}(@(latest|[1-9][0-9]{0,9}))?$",
-                "description": "id@version or name@version; without a version, or with @latest, the latest is pinned."
-            },
-            "seed": {
-                "type": "string",
-                "pattern": "^(sample:[a-z0-9][a-z0-9._-]{0,99}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$",
-                "description": "The id of a stored upload, or sample:NAME."
-            },
+            "template": template(),
+            "seed": seed(),
             "make_seeds": make_seeds(),
             "records": {"type": "integer", "minimum": 1, "maximum": 10_000_000},
             "budget_usd": {
@@ -71,6 +63,22 @@ pub fn json_schema() -> Value {
             },
             "dedup": {"enum": ["none", "exact", "near"], "default": "none"}
         }
+    })
+}
+
+fn template() -> Value {
+    json!({
+        "type": "string",
+        "pattern": "^[a-z0-9][a-z0-9._-]{0,99}(@(latest|[1-9][0-9]{0,9}))?$",
+        "description": "id@version or name@version; without a version, or with @latest, the latest is pinned."
+    })
+}
+
+fn seed() -> Value {
+    json!({
+        "type": "string",
+        "pattern": "^(sample:[a-z0-9][a-z0-9._-]{0,99}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$",
+        "description": "The id of a stored upload, or sample:NAME."
     })
 }
 

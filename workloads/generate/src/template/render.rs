@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, LazyLock};
 
 use minijinja::value::{Enumerator, Object};
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 use serde_json::{Value as Json, json};
 
 use super::compiled::{CompiledTemplate, Text, VALUE};
@@ -310,7 +310,8 @@ impl CompiledTemplate {
         source: DrawSource,
     ) -> Result<String, RenderError> {
         let root = self.root(seed, outputs, source);
-        let bytes = run(&self.0.env, name, &root).map_err(|error| self.explain(name, &root, &error))?.0;
+        let bytes = run(&self.0.env, name, &root, |_| ());
+        let (bytes, ()) = bytes.map_err(|error| self.explain(name, &root, &error))?;
         String::from_utf8(bytes).map_err(|_| RenderError::other(name, "the text is not valid UTF-8"))
     }
 
@@ -323,7 +324,8 @@ impl CompiledTemplate {
         source: DrawSource,
     ) -> Result<Value, RenderError> {
         let root = self.root(seed, outputs, source);
-        let value = run(&self.0.env, name, &root).map_err(|error| self.explain(name, &root, &error))?.1;
+        let value = run(&self.0.env, name, &root, |state| state.lookup(VALUE));
+        let (_, value) = value.map_err(|error| self.explain(name, &root, &error))?;
         value
             .filter(|value| !value.is_undefined())
             .ok_or_else(|| RenderError::other(name, "the expression has no value: it is undefined"))
@@ -341,7 +343,7 @@ impl CompiledTemplate {
             ErrorKind::UndefinedError => {
                 let mut env = self.0.env.clone();
                 env.set_debug(true);
-                let again = run(&env, name, root).err();
+                let again = run(&env, name, root, |_| ()).err();
                 let error = again.as_ref().unwrap_or(error);
                 let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
                 RenderError::Undefined { place, line: error.line().unwrap_or(0), message }
@@ -351,12 +353,18 @@ impl CompiledTemplate {
     }
 }
 
-fn run(env: &Environment<'_>, name: &str, root: &Value) -> Result<(Vec<u8>, Option<Value>), Error> {
+/// Renders, and takes from the state at the end what `take` wants of it.
+fn run<T>(
+    env: &Environment<'_>,
+    name: &str,
+    root: &Value,
+    take: impl FnOnce(&State<'_, '_>) -> T,
+) -> Result<(Vec<u8>, T), Error> {
     let mut bounded = Bounded(Vec::with_capacity(1024));
     let captured = env.get_template(name)?.render_captured_to(root.clone(), &mut bounded)?;
-    let value = captured.state().lookup(VALUE);
+    let taken = take(captured.state());
     drop(captured);
-    Ok((bounded.0, value))
+    Ok((bounded.0, taken))
 }
 
 fn is_too_large(error: &Error) -> bool {
