@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::{NoContext, Uuid};
 use windrow_api_types::{Trace, TracedJob};
-use windrow_core::{JobId, Timestamp};
+use windrow_core::{JobId, OwnerId, Timestamp};
 use windrow_store::audit::{self, AuditFilter};
 use windrow_store::{jobs, runs};
 
@@ -22,12 +22,11 @@ const MAX_LINES: usize = 1000;
 
 /// The log lines that an installation keeps.
 pub trait KeptLines: Send + Sync {
-    /// Those whose `request_id` this is, or whose `job_id` is one of these, oldest first, at most `most`: JSON objects as
-    /// they were written. Blocks on files.
+    /// Those that are wanted, oldest first, at most `most`: JSON objects as they were written. Blocks on files.
     ///
     /// # Errors
     /// What is kept can't be read.
-    fn about(&self, request_id: &str, jobs: &HashSet<String>, most: usize) -> io::Result<Vec<Value>>;
+    fn find(&self, wanted: &dyn Fn(&Value) -> bool, most: usize) -> io::Result<Vec<Value>>;
 }
 
 impl App {
@@ -56,28 +55,29 @@ impl App {
         }
         drop(conn);
         let jobs: HashSet<String> = traced.iter().map(|job| job.id.to_string()).collect();
-        let mut log = self.kept_lines(request_id, &jobs).await?;
-        if let Some(lines) = log.as_mut().filter(|_| !is_admin) {
-            // clients choose request ids: the same one may be another owner's, too
-            lines.retain(|line| {
-                line["owner"] == actor.owner().0
-                    || line["job_id"].as_str().is_some_and(|id| jobs.contains(id))
-            });
-        }
+        let log = self.kept_lines(request_id, owner, jobs).await?;
         if traced.is_empty() && entries.is_empty() && log.as_ref().is_none_or(Vec::is_empty) {
             return Err(AppError::not_found("request", request_id.chars().take(100).collect::<String>()));
         }
         Ok(Trace { request_id: request_id.to_owned(), jobs: traced, audit: entries, log })
     }
 
+    /// What is kept about these jobs, and about the request: clients choose request ids, and the same one may be another
+    /// owner's, too.
     async fn kept_lines(
         &self,
         request_id: &str,
-        jobs: &HashSet<String>,
+        owner: Option<OwnerId>,
+        jobs: HashSet<String>,
     ) -> Result<Option<Vec<Value>>, AppError> {
         let Some(kept) = self.parts.log.clone() else { return Ok(None) };
-        let (request_id, jobs) = (request_id.to_owned(), jobs.clone());
-        let read = tokio::task::spawn_blocking(move || kept.about(&request_id, &jobs, MAX_LINES)).await;
+        let request_id = request_id.to_owned();
+        let wanted = move |line: &Value| {
+            line["job_id"].as_str().is_some_and(|id| jobs.contains(id))
+                || line["request_id"] == request_id.as_str()
+                    && owner.is_none_or(|owner| line["owner"] == owner.0)
+        };
+        let read = tokio::task::spawn_blocking(move || kept.find(&wanted, MAX_LINES)).await;
         read.map_err(AppError::internal)?.map(Some).map_err(AppError::internal)
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn worker_settings(config: &Config, scratch: PathBuf) -> WorkerSettin
     }
 }
 
-/// An ECS task's ARN would be better, where there is one; else the machine and the process.
+/// The name that was given or found ([`crate::ecs`]); else the machine and the process.
 pub(crate) fn worker_name(config: &Config) -> String {
     config.worker.name.clone().unwrap_or_else(process_name)
 }
@@ -105,7 +105,7 @@ fn caps(config: &Config) -> Caps {
     }
 }
 
-fn local_parts(platform: &Platform) -> LocalParts {
+pub(crate) fn local_parts(platform: &Platform) -> LocalParts {
     LocalParts {
         store: platform.store.clone(),
         blob: platform.blob.clone(),

@@ -6,6 +6,7 @@ mod commands;
 mod compose;
 mod datadir;
 mod deliveries;
+mod ecs;
 mod engines;
 mod host;
 mod local_door;
@@ -83,11 +84,12 @@ async fn platform(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Api(listen) => serving(&settings::listening(&global, &listen), Roles::API, console).await,
         Command::Worker(worker) => {
             let input = settings::working(&global, &worker);
-            let config = loaded(&input)?;
+            let mut config = loaded(&input)?;
             workloads::wanted(&config)?;
             // a server's worker on another machine has no data directory that `windrow trace` would look into
             let beside = worker.child.is_some() || config.client.server.is_none();
             logging::serving(&config, beside)?;
+            ecs::name_worker(&mut config, &input.env).await;
             work::run(config, &input, worker, console).await
         }
         Command::Config(args::ConfigCommand::Check) => {
@@ -136,11 +138,12 @@ async fn serving(
     roles: Roles,
     console: Console,
 ) -> Result<ExitCode, CommandError> {
-    let config = loaded(input)?;
+    let mut config = loaded(input)?;
     if roles.worker {
         workloads::wanted(&config)?;
     }
     logging::serving(&config, true)?;
+    ecs::name_worker(&mut config, &input.env).await;
     server::run(config, input, roles, console).await
 }
 

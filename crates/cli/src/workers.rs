@@ -60,7 +60,6 @@ impl Workers {
             clock: Arc::clone(&platform.clock),
             scratch: platform.dir.scratch(),
             processes: config.worker.processes,
-            suspects: config.worker.concurrency,
         });
         Ok(Self { engine, own, _pulse: pulse, supervisor: Some(supervisor) })
     }

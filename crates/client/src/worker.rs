@@ -23,6 +23,9 @@ use crate::{Client, ClientError, Endpoint};
 /// How long one request of the protocol may take, beside what a claim waits. Objects have no limit but the run's own.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a process may take to let another one in. It decides in memory; one that takes longer is stopping, or hangs.
+const ADMISSION: Duration = Duration::from_secs(5);
+
 /// A worker's side of the protocol. Cheap to clone.
 #[derive(Clone)]
 pub struct WorkerClient {
@@ -71,11 +74,16 @@ impl WorkerClient {
     /// held, and takes its runs back at once when it is not.
     ///
     /// # Errors
-    /// When nobody answers, or the name is taken.
+    /// When nobody answers within five seconds, or the name is taken.
     pub async fn attend(&self, name: &str) -> Result<Attendance, ClientError> {
         let request = self.client.request(Method::GET, &format!("{}/attendance", self.base));
-        let response = self.client.send(request.query(&[("worker", name)])).await?;
-        Ok(Attendance { response })
+        // Only the answer's head: its body lasts as long as the place.
+        let answer = tokio::time::timeout(ADMISSION, self.client.send(request.query(&[("worker", name)])));
+        let late = |_| ClientError::Unreachable {
+            endpoint: self.client.endpoint().to_string(),
+            reason: format!("no answer within {} s", ADMISSION.as_secs()),
+        };
+        Ok(Attendance { response: answer.await.map_err(late)?? })
     }
 
     /// Waits up to the request's time for work; none is no error.
@@ -234,5 +242,22 @@ impl WorkerClient {
             endpoint: self.client.endpoint().to_string(),
             reason: error.to_string(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_lets_nobody_in_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("windrow.sock");
+        // it listens, and never accepts
+        let _hangs = tokio::net::UnixListener::bind(&path).unwrap();
+        let worker = WorkerClient::of_child(Client::new(Endpoint::Socket(path), None).unwrap());
+        let asked = tokio::time::timeout(Duration::from_secs(3600), worker.attend("me")).await;
+        let refused = asked.expect("it gives up").err().expect("nobody let it in");
+        assert!(matches!(refused, ClientError::Unreachable { .. }), "{refused}");
     }
 }

@@ -153,7 +153,7 @@ pub const CONTRACT: &[Setting] = &[
     setting("WINDROW_WORKER_WORKLOADS", "worker.workloads", Kind::List, "",
         "The workloads that a worker takes. All by default.").by(SetBy::Operator),
     setting("WINDROW_WORKER_NAME", "worker.name", Kind::Text, "",
-        "The worker's name in runs and logs. Otherwise host and process id.").by(SetBy::Infrastructure),
+        "The worker's name in runs and logs. Otherwise the ARN of the ECS task that it runs in, or host and process id.").by(SetBy::Infrastructure),
     setting("WINDROW_WORKER_HEALTH_PORT", "worker.health_port", PORT, "",
         "The port on which `windrow worker` answers /health and /ready, and, when it has a database, /metrics; 0 takes a free one. None by default.")
         .by(SetBy::Infrastructure),
@@ -271,7 +271,7 @@ pub const CONTRACT: &[Setting] = &[
     setting("WINDROW_LOG_FORMAT", "log.format", Kind::OneOf(&["pretty", "json"]), "",
         "How logs are written. Otherwise pretty with APP_ENV=local and json elsewhere."),
     setting("WINDROW_LOG_KEEP", "log.keep", Kind::Bytes, "32MiB",
-        "How much of the log is kept in the data directory beside an embedded database; windrow trace shows a request's lines from there. 0 keeps none.")
+        "How much of the log is kept in the data directory beside an embedded database; windrow trace shows a request's lines from there. At least 256KiB; 0 keeps none.")
         .by(SetBy::Operator),
     // ---- traces
     setting("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp.endpoint", Kind::Url, "",

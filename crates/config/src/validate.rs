@@ -11,6 +11,8 @@ use crate::sections::{AuthMode, Config, DatabaseTarget};
 
 /// The shortest key that signs links: 32 characters, at least 128 bits for any alphabet in use.
 const MIN_SECRET_KEY: usize = 32;
+/// The least of a log that is kept, in bytes: it stands in four files, and each takes at least what is written at once.
+const MIN_LOG_KEEP: u64 = 256 << 10;
 /// The longest life of a link that S3 signs.
 const MAX_LINK: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -74,6 +76,12 @@ pub(crate) fn validate(config: &Config) -> Vec<Problem> {
         database.min_connections <= database.max_connections,
         "WINDROW_DATABASE_MIN_CONNECTIONS",
         "it must not be more than WINDROW_DATABASE_MAX_CONNECTIONS",
+    );
+    let keep = config.log.keep;
+    check(
+        keep == 0 || keep >= MIN_LOG_KEEP,
+        "WINDROW_LOG_KEEP",
+        "it must be at least 256KiB, or 0 to keep none",
     );
     problems.extend(validate_database(config));
     problems.extend(validate_models(config));

@@ -69,6 +69,10 @@ async fn beat(beater: &mut dyn Beater, board: &Board) {
             metrics::counter!("windrow_worker_deaths_total").increment(1);
             board.stop_all(Stop::LeaseLost);
         }
+        Err(error @ EngineError::TurnedAway(_)) => {
+            tracing::error!(%error, "this worker's runs are thrown away");
+            board.stop_all(Stop::LeaseLost);
+        }
         Err(error) => tracing::warn!(%error, "a beat did not get through"),
     }
 }

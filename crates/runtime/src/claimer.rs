@@ -7,17 +7,13 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windrow_engine::{ClaimRequest, EngineError, Lease};
+use windrow_engine::{Backoff, ClaimRequest, EngineError, Lease};
 
 use crate::executor::Executor;
 
 /// What is claimed beyond the free slots is what the worker runs in this time: enough to be busy until the next claim's
 /// commit, little enough that nothing waits here while another worker is idle.
 const AHEAD: Duration = Duration::from_millis(5);
-
-/// How long to wait after a claim that failed.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LONGEST: Duration = Duration::from_secs(2);
 
 pub(crate) struct Claimer {
     pub(crate) executor: Arc<Executor>,
@@ -52,16 +48,20 @@ impl Pace {
 }
 
 impl Claimer {
-    pub(crate) async fn work(self) {
+    /// Until the worker closes, or may have no more.
+    ///
+    /// # Errors
+    /// [`EngineError::TurnedAway`]: nobody lets this worker in any more.
+    pub(crate) async fn work(self) -> Result<(), EngineError> {
         let slots = Arc::new(Semaphore::new(self.executor.settings.slots));
         let clock = Arc::clone(&self.executor.services.clock);
         let (mut ahead, mut since) = (0.0, clock.monotonic());
-        let mut retry = RETRY_FIRST;
+        let mut backoff = Backoff::of_engine();
         while !self.closing.is_cancelled() {
             let limit = self.executor.settings.slots + whole(ahead);
             tokio::select! {
                 () = self.executor.board.below(limit) => {}
-                () = self.closing.cancelled() => return,
+                () = self.closing.cancelled() => return Ok(()),
             }
             // runs that one commit has ended leave one after another: all of them make room for this claim
             tokio::task::yield_now().await;
@@ -72,21 +72,22 @@ impl Claimer {
             let claim = tokio::select! {
                 claim = self.claim(room) => claim,
                 // Given up; whoever drains the worker puts back in line what it may have brought.
-                () = self.closing.cancelled() => return,
+                () = self.closing.cancelled() => return Ok(()),
             };
             match claim.map(|leases| self.start(leases, &slots)) {
-                Ok(()) if self.executor.settings.suspect => return,
-                Ok(()) => retry = RETRY_FIRST,
+                Ok(()) if self.executor.settings.suspect => return Ok(()),
+                Ok(()) => backoff.reset(),
+                Err(error @ EngineError::TurnedAway(_)) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "a claim failed");
                     tokio::select! {
-                        () = tokio::time::sleep(retry) => {}
-                        () = self.closing.cancelled() => return,
+                        () = backoff.rest() => {}
+                        () = self.closing.cancelled() => return Ok(()),
                     }
-                    retry = (retry * 2).min(RETRY_LONGEST);
                 }
             }
         }
+        Ok(())
     }
 
     async fn claim(&self, room: usize) -> Result<Vec<Lease>, EngineError> {

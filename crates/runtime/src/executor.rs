@@ -2,23 +2,17 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 use windrow_core::JobError;
 use windrow_engine::{
-    EndReply, EngineError, JobContext, Lease, Outcome, RunEnd, RunError, RunRef, RunServices, Stop,
+    Backoff, EndReply, EngineError, JobContext, Lease, Outcome, RunEnd, RunError, RunRef, RunServices, Stop,
     StopSignal, Workload, WorkloadRegistry, spans,
 };
 
 use crate::WorkerSettings;
 use crate::board::Board;
 use crate::scratch::Scratch;
-
-/// How long to wait before an end that did not get through is sent again.
-const END_RETRY_FIRST: Duration = Duration::from_millis(50);
-const END_RETRY_LONGEST: Duration = Duration::from_secs(2);
 
 /// What all runs of a worker need.
 pub(crate) struct Executor {
@@ -140,7 +134,7 @@ impl Executor {
 
     /// Insists until the engine has taken the end, or the lease is gone.
     async fn end(&self, run: RunRef, end: RunEnd, stop: &StopSignal, workload: &str) {
-        let mut wait = END_RETRY_FIRST;
+        let mut backoff = Backoff::of_engine();
         loop {
             match self.services.engine.end(run, end.clone()).await {
                 Ok(EndReply::Recorded { status }) => {
@@ -155,9 +149,10 @@ impl Executor {
                 }
                 Err(EngineError::Unavailable(why)) if stop.get() != Some(Stop::LeaseLost) => {
                     tracing::warn!(why, "the run's end is sent again");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(END_RETRY_LONGEST);
+                    backoff.rest().await;
                 }
+                // Nobody hears it; whoever claims says why.
+                Err(EngineError::TurnedAway(_)) => return count(workload, "dropped"),
                 Err(error) => {
                     count(workload, "stuck");
                     tracing::error!(%error, "the run's end was refused; the run will count as lost");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windrow_engine::{Engine, RunServices, Stop, WorkloadRegistry};
+use windrow_engine::{Engine, EngineError, RunServices, Stop, WorkloadRegistry};
 
 use crate::board::Board;
 use crate::claimer::{Claimer, Pace};
@@ -28,7 +28,7 @@ pub struct WorkerHandle {
     runs: TaskTracker,
     closing: CancellationToken,
     done: CancellationToken,
-    claimer: Option<JoinHandle<()>>,
+    claimer: Option<JoinHandle<Result<(), EngineError>>>,
     poller: JoinHandle<()>,
     beater: Option<thread::JoinHandle<()>>,
     executor: Arc<Executor>,
@@ -92,6 +92,18 @@ impl WorkerHandle {
         }
         self.runs.close();
         self.runs.wait().await;
+    }
+
+    /// Resolves when the engine lets this worker in no more, and says why. What it runs is lost then: [`WorkerHandle::abort`] it.
+    pub async fn turned_away(&mut self) -> String {
+        if let Some(claimer) = &mut self.claimer {
+            let claimed = claimer.await;
+            self.claimer = None;
+            if let Ok(Err(EngineError::TurnedAway(why))) = claimed {
+                return why;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Claims nothing more, lets runs reach their next checkpoint, gives back the rest without burning an attempt, all

@@ -53,7 +53,7 @@ pub async fn postpone(tx: &mut Tx, id: i64, due_at: Timestamp) -> Result<(), Sto
 }
 
 /// They were taken and not told after all: they are to be told later, and this time does not count.
-pub async fn put_back(tx: &mut Tx, ids: &[i64], due_at: Timestamp) -> Result<(), StoreError> {
+pub async fn defer(tx: &mut Tx, ids: &[i64], due_at: Timestamp) -> Result<(), StoreError> {
     static PUT: Sql = Sql::new(|d| {
         let member = d.member("id", "$1", ListOf::Int);
         format!("UPDATE outbox SET due_at = $2, attempts = attempts - 1 WHERE {member}")

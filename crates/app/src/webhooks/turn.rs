@@ -97,7 +97,7 @@ impl<'a> Turn<'a> {
             let taken = taken.unwrap_or_else(|error| self.note(error));
             let surplus = self.sort(taken);
             if !surplus.is_empty() {
-                let put = self.beside(put_back(app, surplus)).await;
+                let put = self.beside(defer(app, surplus)).await;
                 // their lease brings them back
                 put.unwrap_or_else(|error| self.note(error));
             }
@@ -194,12 +194,12 @@ async fn take_due(app: &App, room: usize) -> Result<Vec<Taken>, AppError> {
 }
 
 /// They were not tried, so no attempt is burnt.
-async fn put_back(app: &App, surplus: Vec<Surplus>) -> Result<(), AppError> {
+async fn defer(app: &App, surplus: Vec<Surplus>) -> Result<(), AppError> {
     app.write(move |tx| {
         let surplus = surplus.clone();
         Box::pin(async move {
             for (rows, at) in surplus {
-                outbox::put_back(tx, &rows, at).await?;
+                outbox::defer(tx, &rows, at).await?;
             }
             Ok(())
         })

@@ -58,6 +58,13 @@ impl ChildCommand {
         Ok(Self { program, env, socket: socket.to_owned() })
     }
 
+    /// Another program in this one's place, which gets the same arguments.
+    #[cfg(test)]
+    pub(super) fn of(program: PathBuf) -> Self {
+        let path = std::env::var("PATH").unwrap_or_default();
+        Self { program, env: BTreeMap::from([("PATH".to_owned(), path)]), socket: PathBuf::new() }
+    }
+
     pub(super) fn start(&self, name: String, share: Share, suspect: bool) -> anyhow::Result<ChildProcess> {
         let mut command = Command::new(&self.program);
         command.arg("worker").arg("--child").arg(&self.socket).args(["--child-name", &name]);

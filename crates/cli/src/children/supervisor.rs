@@ -6,19 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windrow_core::SharedClock;
-use windrow_engine::{Departure, LocalEngine};
+use windrow_engine::{Backoff, Departure, LocalEngine};
 use windrow_runtime::sweep_scratch;
 
 use super::process::{ChildCommand, ChildProcess, Exit};
 use super::share::Share;
 
 /// How long to wait before a child is started again; it doubles while children don't live as long as [`SETTLED`].
-const RESTART_FIRST: Duration = Duration::from_millis(50);
-const RESTART_LONGEST: Duration = Duration::from_secs(10);
+const RESTART: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
 
 /// A child that lived so long did not die of its start.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -33,8 +31,6 @@ pub(crate) struct SupervisorParts {
     pub(crate) scratch: PathBuf,
     /// How many children to keep; 0 starts them for suspects only.
     pub(crate) processes: u32,
-    /// The most suspects at once, each alone in its process.
-    pub(crate) suspects: u32,
 }
 
 /// The parent's side of its children. Dropped, it kills them.
@@ -72,7 +68,7 @@ impl Supervisor {
             let first = inner.begin(share, false);
             tasks.spawn(Arc::clone(&inner).keep_one(share, first));
         }
-        tasks.spawn(Arc::clone(&inner).keep_suspects(tasks.clone()));
+        tasks.spawn(Arc::clone(&inner).keep_suspects());
         Self { inner, tasks }
     }
 
@@ -104,7 +100,7 @@ impl Drop for Supervisor {
 impl Inner {
     /// One place among the workers, for ever.
     async fn keep_one(self: Arc<Self>, share: Share, mut child: anyhow::Result<ChildProcess>) {
-        let mut wait = RESTART_FIRST;
+        let mut backoff = RESTART;
         loop {
             let began = self.parts.clock.monotonic();
             match child {
@@ -112,64 +108,41 @@ impl Inner {
                 Err(error) => tracing::error!("{error:#}"),
             }
             if self.parts.clock.monotonic().saturating_sub(began) >= SETTLED {
-                wait = RESTART_FIRST;
+                backoff.reset();
             }
-            if self.rested(wait).await.is_none() {
+            if self.rested(backoff.wait()).await.is_none() {
                 return;
             }
-            wait = (wait * 2).min(RESTART_LONGEST);
             child = self.begin(share, false);
         }
     }
 
-    /// A process of its own for each job that waits for one.
-    async fn keep_suspects(self: Arc<Self>, tasks: TaskTracker) {
-        let room = Arc::new(Semaphore::new(self.parts.suspects.max(1) as usize));
-        // Beside those that share all there is.
+    /// A process of its own for each job that waits for one, one job at a time: it may ask of the models what a child may,
+    /// beside the children, and more than one such share too much would be a limit that nobody keeps.
+    async fn keep_suspects(self: Arc<Self>) {
         let share = Share::new(self.parts.processes, self.parts.processes);
         let mut suspects = self.parts.engine.suspects();
-        let mut wait = RESTART_FIRST;
+        let mut backoff = RESTART;
         loop {
-            let waiting = async {
-                let place = Arc::clone(&room).acquire_owned().await.ok()?;
-                let first = suspects.wait_for(|list| !list.is_empty()).await.ok()?[0].run;
-                Some((place, first))
-            };
             let found = tokio::select! {
-                found = waiting => found,
+                found = suspects.wait_for(|list| !list.is_empty()) => found.ok().map(|list| list[0].run),
                 () = self.stopping.cancelled() => None,
             };
-            let Some((place, run)) = found else { return };
+            let Some(run) = found else { return };
             tracing::warn!(job_id = %run.job, "a job was lost three times in a row; it runs alone in a process");
-            let taken =
-                async { suspects.wait_for(|list| list.iter().all(|lease| lease.run != run)).await.is_ok() };
-            let taken = match self.begin(share, true) {
-                Ok(child) => {
-                    let watched = tasks.spawn(Arc::clone(&self).watch_in(place, child));
-                    tokio::select! {
-                        taken = taken => taken,
-                        // It ended before it took the job.
-                        _ = watched => false,
-                    }
-                }
-                Err(error) => {
-                    tracing::error!("{error:#}");
-                    false
-                }
-            };
-            if taken {
-                wait = RESTART_FIRST;
+            match self.begin(share, true) {
+                Ok(child) => self.watch(child).await,
+                Err(error) => tracing::error!("{error:#}"),
+            }
+            if suspects.borrow().iter().all(|lease| lease.run != run) {
+                backoff.reset();
                 continue;
             }
-            if self.rested(wait).await.is_none() {
+            // It ended before it took the job.
+            if self.rested(backoff.wait()).await.is_none() {
                 return;
             }
-            wait = (wait * 2).min(RESTART_LONGEST);
         }
-    }
-
-    async fn watch_in(self: Arc<Self>, _place: OwnedSemaphorePermit, child: ChildProcess) {
-        self.watch(child).await;
     }
 
     /// None when this process stops.
@@ -243,5 +216,96 @@ impl Inner {
 
     fn alive(&self) -> MutexGuard<'_, BTreeSet<u32>> {
         self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    use windrow_config::{Config, Input};
+    use windrow_core::{JobId, OwnerId};
+    use windrow_engine::{ClaimRequest, Engine as _, LocalSettings};
+    use windrow_store::hot::NewJob;
+
+    use super::*;
+    use crate::compose::{Migrations, Platform};
+    use crate::engines;
+
+    /// An engine for runs of others, with two jobs that three workers died of.
+    async fn two_suspects(dir: &Path) -> (Platform, LocalEngine) {
+        let file = dir.join("windrow.toml");
+        fs::write(&file, "[workloads.shout]\nspec_schema = '{}'\n").unwrap();
+        let data = dir.join("data").display().to_string();
+        let input = Input::from_env([("APP_ENV", "local"), ("WINDROW_DATA_DIR", &data)]).with_file(&file);
+        let config = Config::load(&input).unwrap();
+        let url = "http://127.0.0.1:1".parse().unwrap();
+        let platform = Platform::open(config, url, "a test", Migrations::Apply).await.unwrap();
+        let settings = LocalSettings { leased: true, isolate: true, ..LocalSettings::default() };
+        let engine = LocalEngine::register(engines::local_parts(&platform), settings).await.unwrap();
+        let job = || {
+            let now = platform.clock.now();
+            NewJob::plain(JobId::new(&*platform.clock), OwnerId(1), "shout", now)
+        };
+        platform.store.submit(vec![job(), job()]).await.unwrap();
+        for left in [2, 2, 2, 0] {
+            let request = ClaimRequest { slots: 2, worker: Some("w".to_owned()), ..ClaimRequest::default() };
+            assert_eq!(engine.claim(&request).await.unwrap().len(), left);
+            engine.dismiss("w", Departure::Died("it fell")).await;
+        }
+        assert_eq!(engine.suspects().borrow().len(), 2);
+        (platform, engine)
+    }
+
+    async fn until(holds: impl Fn() -> bool) {
+        let wait = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("it comes to that");
+    }
+
+    #[tokio::test]
+    async fn suspects_run_one_after_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (platform, engine) = two_suspects(dir.path()).await;
+        let (log, go) = (dir.path().join("log"), dir.path().join("go"));
+        let program = dir.path().join("child");
+        let text = format!(
+            "#!/bin/sh\necho begin >> {0}\nwhile ! rm {1} 2> /dev/null; do sleep 0.01; done\necho end >> {0}\n",
+            log.display(),
+            go.display()
+        );
+        fs::write(&program, text).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        let supervisor = Supervisor::start(SupervisorParts {
+            engine: engine.clone(),
+            command: ChildCommand::of(program),
+            clock: platform.clock.clone(),
+            scratch: dir.path().join("scratch"),
+            processes: 0,
+        });
+        let lines =
+            || fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+        for number in 0..2 {
+            until(|| lines().len() == 2 * number + 1).await;
+            let request = ClaimRequest {
+                slots: 1,
+                suspects: true,
+                worker: Some(format!("child {number} of process {}", std::process::id())),
+                ..ClaimRequest::default()
+            };
+            assert_eq!(engine.claim(&request).await.unwrap().len(), 1);
+            // time for a second one to begin, which it must not
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            fs::write(&go, "").unwrap();
+            until(|| lines().len() > 2 * number + 1).await;
+        }
+        assert_eq!(lines(), ["begin", "end", "begin", "end"]);
+        drop(supervisor);
+        platform.close().await;
     }
 }

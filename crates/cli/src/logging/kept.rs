@@ -4,7 +4,6 @@
 //! Several processes may write (a server, its children): each appends whole lines, and whoever finds the newest file full
 //! makes room under a lock.
 
-use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -160,13 +159,8 @@ fn open(path: &Path) -> io::Result<File> {
 pub(crate) struct KeptFiles(pub(crate) PathBuf);
 
 impl KeptLines for KeptFiles {
-    fn about(&self, request_id: &str, jobs: &HashSet<String>, most: usize) -> io::Result<Vec<Value>> {
+    fn find(&self, wanted: &dyn Fn(&Value) -> bool, most: usize) -> io::Result<Vec<Value>> {
         flush();
-        let text = |line: &Value, name: &str| line[name].as_str().map(str::to_owned);
-        let is_about = |line: &Value| {
-            text(line, "request_id").is_some_and(|id| id == request_id)
-                || text(line, "job_id").is_some_and(|id| jobs.contains(&id))
-        };
         let mut found = Vec::new();
         for n in (0..FILES).rev() {
             let file = match File::open(path(&self.0, n)) {
@@ -177,7 +171,7 @@ impl KeptLines for KeptFiles {
             for line in BufReader::new(file).split(b'\n') {
                 let line = line?;
                 // a line may be cut off where a process was killed
-                if let Some(line) = serde_json::from_slice(&line).ok().filter(is_about) {
+                if let Some(line) = serde_json::from_slice(&line).ok().filter(wanted) {
                     found.push(line);
                 }
                 if found.len() >= most {
@@ -216,15 +210,15 @@ mod tests {
             .write_all(b"{\"request_id\": \"r-1\"")
             .unwrap();
         let kept = KeptFiles(dir.path().to_owned());
-        let none = HashSet::new();
-        let found = kept.about("r-1", &none, 1000).unwrap();
+        let of = |id: &'static str| move |line: &Value| line["request_id"] == id;
+        let found = kept.find(&of("r-1"), 1000).unwrap();
         let numbers: Vec<u64> = found.iter().map(|line| line["n"].as_u64().unwrap()).collect();
         assert!(numbers.is_sorted() && numbers.last() == Some(&199) && numbers.len() > 15, "{numbers:?}");
         assert!(
             numbers.windows(2).all(|pair| pair[1] == pair[0] + 2),
             "none in between is lost: {numbers:?}"
         );
-        assert_eq!(kept.about("r-1", &none, 3).unwrap().len(), 3);
-        assert!(kept.about("r", &none, 3).unwrap().is_empty());
+        assert_eq!(kept.find(&of("r-1"), 3).unwrap().len(), 3);
+        assert!(kept.find(&of("r"), 3).unwrap().is_empty());
     }
 }

@@ -39,7 +39,11 @@ pub(super) async fn run(config: Config, input: &Input, console: Console) -> Resu
             }
             Err(error) => error.downcast::<InUse>()?.owner,
         };
-        if let Some((worker, attendance)) = visitor.enter().await? {
+        let entered = tokio::select! {
+            entered = visitor.enter() => entered?,
+            () = stop.cancelled() => return Ok(ExitCode::Ok),
+        };
+        if let Some((worker, attendance)) = entered {
             let processes = visitor.config.worker.processes;
             if processes > 0 {
                 tracing::warn!(

@@ -36,9 +36,10 @@ pub(super) async fn run(
     let probes = probes::start(&config, client.clone()).await?;
     let scratch = Scratch::new()?;
     let name = engines::worker_name(&config);
-    let services = engines::services(&config, compose::clock(), Arc::new(RemoteEngine::new(worker, &name)))?;
+    let services =
+        engines::services(&config, compose::clock(), Arc::new(RemoteEngine::new(worker.clone(), &name)))?;
     let settings = engines::worker_settings(&config, scratch.0.clone());
-    let working = Worker::start(services, registry, settings).context("the worker can't start")?;
+    let mut working = Worker::start(services, registry, settings).context("the worker can't start")?;
     let health = probes.as_ref().map(|(_, url)| url);
     if console.json {
         output::line(&json!({
@@ -47,7 +48,14 @@ pub(super) async fn run(
     } else {
         output::note(console, format_args!("working for {} as {name}; stop with Ctrl-C", client.endpoint()));
     }
-    stop.cancelled().await;
+    let turned_away = tokio::select! {
+        () = stop.cancelled() => None,
+        why = working.turned_away() => Some(why),
+    };
+    if let Some(why) = turned_away {
+        working.abort();
+        return Err(no_work(&worker, &why));
+    }
     tracing::info!("stopping: what runs reaches its next checkpoint");
     working.drain(config.worker.grace).await;
     if let Some((probes, _)) = probes {
@@ -90,10 +98,8 @@ async fn welcome(
     match worker.claim(&request).await {
         Ok(_) => Ok(()),
         Err(ClientError::Problem(problem)) if matches!(problem.status, 401 | 403) => {
-            let place = worker.endpoint();
             let why = if keyless { "no worker key was given" } else { &problem.detail };
-            let text = format!("{place} gives this worker no work: {why}; {ADVICE}");
-            Err(CommandError::usage(text))
+            Err(no_work(worker, why))
         }
         Err(error @ ClientError::Unexpected { .. }) => {
             let text = "no Windrow that serves workers answers there; is the URL right?";
@@ -105,6 +111,11 @@ async fn welcome(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The key is none that this server gives work to, or not any more.
+fn no_work(worker: &WorkerClient, why: impl std::fmt::Display) -> CommandError {
+    CommandError::usage(format!("{} gives this worker no work: {why}; {ADVICE}", worker.endpoint()))
 }
 
 /// A directory for runs that is this process's and its user's alone, gone with it.

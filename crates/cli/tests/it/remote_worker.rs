@@ -1,6 +1,7 @@
 //! A workload that the configuration registers, done by a program in another language: the one of
 //! `docs/your-own-workload.md`.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -10,6 +11,27 @@ use crate::harness::{Windrow, example};
 
 /// Killed when the test ends.
 struct Program(Child);
+
+impl Program {
+    fn start(server: &str, key: &str) -> Self {
+        let program = Command::new("python3")
+            .arg(example("remote-worker/worker.py"))
+            .env("WINDROW_SERVER", server)
+            .env("WINDROW_TOKEN", key)
+            .env("no_proxy", "*")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        Self(program.unwrap())
+    }
+
+    /// Waits for its end; gives its exit code and what it said.
+    fn ended(&mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (self.0.wait().unwrap().code(), said)
+    }
+}
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -29,7 +51,7 @@ fn a_python_program_does_the_runs_of_a_registered_workload() {
         windrow.file(name, file(name));
     }
     // the server's own worker leaves these jobs alone
-    let server = windrow.up();
+    let mut server = windrow.up();
     let api = server.api(&windrow.token("alice", "contributor"));
     let admin = server.api(&windrow.token("root", "admin"));
     let key = admin.post("/v1/keys", &json!({ "name": "w", "scopes": ["worker:shout"] })).expect(201).json();
@@ -41,15 +63,7 @@ fn a_python_program_does_the_runs_of_a_registered_workload() {
     let job = api.post("/v1/jobs", &json!({ "workload": "shout", "spec": spec })).expect(202).json();
     let job = job["id"].as_str().unwrap().to_owned();
 
-    let program = Command::new("python3")
-        .arg(example("remote-worker/worker.py"))
-        .env("WINDROW_SERVER", &server.url)
-        .env("WINDROW_TOKEN", key["secret"].as_str().unwrap())
-        .env("no_proxy", "*")
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _program = Program(program);
+    let _program = Program::start(&server.url, key["secret"].as_str().unwrap());
     let ended = api.finished(&job);
     assert_eq!(
         (&ended["status"], &ended["result"]),
@@ -61,6 +75,19 @@ fn a_python_program_does_the_runs_of_a_registered_workload() {
     assert_eq!(String::from_utf8(text).unwrap(), "NOT SO\nLOUD");
     let runs = api.get(&format!("/v1/jobs/{job}/runs")).expect(200).json();
     assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
+
+    // a server that is killed while the program waits for work, and one that comes in its place
+    server.kill();
+    let port = server.url.rsplit(':').next().unwrap().to_owned();
+    let server = windrow.start(&["up", "--data-dir", "data", "--port", &port, "--json"]);
+    let api = server.api(&windrow.token("alice", "contributor"));
+    let job = api.post("/v1/jobs", &json!({ "workload": "shout", "spec": spec })).expect(202).json();
+    let ended = api.finished(job["id"].as_str().unwrap());
+    assert_eq!(ended["status"], "completed", "{ended}");
+
+    let (code, said) = Program::start(&server.url, "wr_nobodys").ended();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no work for this key"), "{said}");
 }
 
 #[test]

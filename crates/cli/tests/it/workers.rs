@@ -43,6 +43,20 @@ fn a_worker_with_a_key_works_over_the_api() {
 }
 
 #[test]
+fn a_worker_whose_key_is_revoked_ends_and_says_so() {
+    let windrow = Windrow::new();
+    let server = windrow.start(&["api", "--data-dir", "data", "--port", "0", "--json"]);
+    let admin = server.api(&windrow.token("root", "admin"));
+    let key = admin.post("/v1/keys", &json!({ "name": "w", "scopes": ["worker:*"] })).expect(201).json();
+    let secret = key["secret"].as_str().unwrap();
+    let mut worker = windrow.start(&["worker", "--server", &server.url, "--token", secret, "--json"]);
+    admin.send(admin.request("DELETE", &format!("/v1/keys/{}", key["id"].as_str().unwrap()))).expect(200);
+    let (code, log) = worker.ended();
+    assert_eq!(code, 2, "{log}");
+    assert!(log.contains("gives this worker no work: the API key was revoked"), "{log}");
+}
+
+#[test]
 fn a_worker_without_a_fitting_key_or_server_says_so() {
     let windrow = Windrow::new();
     let server = windrow.start(&["api", "--data-dir", "data", "--port", "0", "--json"]);

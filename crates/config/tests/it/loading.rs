@@ -135,7 +135,13 @@ fn a_name_and_its_other_name_may_agree_and_may_not_differ() {
 fn all_problems_come_at_once_and_name_the_nearest() {
     let problems = load_toml(
         "[sevrer]\nport = 1\n[worker]\nbaet = 1\nconcurrency = 0\n[models]\nallow_unpriced = \"maybe\"\n",
-        &[("PORT", "99999"), ("WINDROW_BEET", "1s"), ("WINDROW_LOG_FORMAT", "xml"), ("WINDROW_LAPSE", "5s")],
+        &[
+            ("PORT", "99999"),
+            ("WINDROW_BEET", "1s"),
+            ("WINDROW_LOG_FORMAT", "xml"),
+            ("WINDROW_LAPSE", "5s"),
+            ("WINDROW_LOG_KEEP", "255KiB"),
+        ],
     )
     .unwrap_err();
     for expected in [
@@ -147,10 +153,11 @@ fn all_problems_come_at_once_and_name_the_nearest() {
         "WINDROW_ALLOW_UNPRICED: \"maybe\"",
         "it is one of pretty | json (from environment)",
         "WINDROW_LAPSE: it must be at least three times WINDROW_BEAT",
+        "WINDROW_LOG_KEEP: it must be at least 256KiB, or 0 to keep none",
     ] {
         assert!(problems.iter().any(|p| p.contains(expected)), "{expected}: {problems:#?}");
     }
-    assert_eq!(problems.len(), 8, "{problems:#?}");
+    assert_eq!(problems.len(), 9, "{problems:#?}");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use windrow_store::artifacts::{self, Resource};
 use windrow_store::hot::{self, End, EndRun, Ended, EndedRun};
 use windrow_store::{Tx, held};
 
-use super::runs::{Served, own_key};
+use super::runs::Served;
+use super::saved::own_key;
 use super::{LocalEngine, at};
 use crate::workload::AfterCommit;
 use crate::{EngineError, Workload};

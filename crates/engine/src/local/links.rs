@@ -13,7 +13,8 @@ use windrow_store::uploads;
 
 use super::end::unusable;
 use super::objects::{GET, PUT, blob_error, place_of, readable};
-use super::runs::{Served, own_key};
+use super::runs::Served;
+use super::saved::own_key;
 use super::{LocalEngine, at};
 use crate::{EngineError, PutPlace};
 

@@ -1,6 +1,7 @@
 //! The engine beside its database.
 
 mod beat;
+mod children;
 mod claim;
 mod end;
 mod links;
@@ -8,6 +9,7 @@ mod money;
 mod objects;
 mod processes;
 mod runs;
+mod saved;
 
 pub use processes::Departure;
 
@@ -32,7 +34,7 @@ use windrow_core::{JobError, JobId, RetryPolicy, SharedClock, WorkerId};
 use windrow_store::hot::{self, Caps, WorkerKind};
 use windrow_store::{Store, StoreError};
 
-use crate::{Beater, Engine, EngineError, ObjectStream, PutPlace, WorkloadRegistry};
+use crate::{Beater, Engine, EngineError, MAX_PAGE, ObjectStream, PutPlace, WorkloadRegistry};
 
 /// How a local engine behaves.
 #[derive(Clone, Debug)]
@@ -300,4 +302,8 @@ fn known_version(what: &str, version: i64) -> Result<(), EngineError> {
 fn json(what: &str, id: impl std::fmt::Display, text: &str) -> Result<Value, EngineError> {
     serde_json::from_str(text)
         .map_err(|error| StoreError::invariant(what.to_owned(), "json", id, error).into())
+}
+
+fn page_limit(limit: usize) -> i64 {
+    i64::try_from(limit.min(MAX_PAGE)).unwrap_or(i64::MAX)
 }

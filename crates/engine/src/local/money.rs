@@ -3,7 +3,7 @@
 use windrow_api_types::worker::{Bill, Reserve, Reserved, RunRef, Settle, SettleResult};
 use windrow_store::hot::{CallEnd, CallUsage, JournalLine, MoneyAnswer, MoneyOp};
 
-use super::runs::{Journalled, micros};
+use super::saved::{Journalled, micros};
 use super::{LocalEngine, at};
 use crate::EngineError;
 

@@ -1,8 +1,6 @@
 //! Worker processes beside this one that work through its engine: who may claim, and what becomes of their runs when they
 //! are gone. Nobody counts their beats, because whoever admitted them sees their end.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
 use windrow_api_types::worker::{ClaimRequest, Lease};
 use windrow_core::{ErrorClass, JobError};
@@ -10,11 +8,7 @@ use windrow_store::hot::{self, End, EndRun};
 
 use super::LocalEngine;
 use super::runs::Holder;
-use crate::{EngineError, end_lost};
-
-/// How long to wait before the runs of a process that is gone are tried to be taken back again.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_LONGEST: Duration = Duration::from_secs(2);
+use crate::{Backoff, EngineError, end_lost};
 
 /// How a process left.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +42,7 @@ impl LocalEngine {
             self.inner.runs.held_by(worker)
         };
         let count = left.len();
-        let mut wait = RETRY_FIRST;
+        let mut backoff = Backoff::of_engine();
         loop {
             left = self.take_back(left, departure).await;
             if left.is_empty() {
@@ -67,8 +61,7 @@ impl LocalEngine {
                 left = left.len(),
                 "the runs of a process that is gone can't be taken back yet"
             );
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY_LONGEST);
+            backoff.rest().await;
         }
         let taken = count - left.len();
         if taken > 0 && matches!(departure, Departure::Died(_)) {
@@ -77,13 +70,15 @@ impl LocalEngine {
         count
     }
 
-    /// Puts back in line, without burning an attempt, whatever is held in this engine's name, by whichever process. For
-    /// the end of the process that serves the others.
+    /// Puts back in line, without burning an attempt, whatever is held in this engine's name, by whichever process, and
+    /// hands out nothing from then on. For the end of the process that serves the others.
     ///
     /// # Errors
     /// When the database can't be reached.
     pub async fn release_all(&self) -> Result<usize, EngineError> {
         let _alone = self.inner.runs.claiming().await;
+        // Who works for this process may ask until it is gone; what was given out now, nobody would find.
+        self.inner.runs.close();
         let held = self.store().held(self.worker()).await?;
         let count = held.len();
         let ends = held.into_iter().map(|at| EndRun { at, end: End::Release }).collect();
@@ -97,8 +92,11 @@ impl LocalEngine {
         self.inner.runs.suspects()
     }
 
-    /// Refuses a process that is gone, or was never admitted. Remote workers need no admission: they have leases.
+    /// Refuses everybody once this engine stops, and a process that is gone, or was never admitted. Remote workers need no admission: they have leases.
     pub(super) fn let_in(&self, request: &ClaimRequest) -> Result<(), EngineError> {
+        if self.inner.runs.is_closed() {
+            return Err(EngineError::Unavailable("the process that hands out jobs is stopping".to_owned()));
+        }
         match &request.worker {
             Some(name) if !self.inner.settings.leased && !self.inner.runs.is_admitted(name) => {
                 Err(EngineError::WorkerDead)

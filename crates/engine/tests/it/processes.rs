@@ -101,3 +101,19 @@ async fn a_suspect_is_given_back_by_a_process_that_leaves_in_order_and_poison_in
         bench.back.admit(NAME);
     }
 }
+
+#[tokio::test]
+async fn an_engine_that_stops_hands_out_nothing_more() {
+    let (bench, _kept) = bench(2).await;
+    let request = ClaimRequest { slots: 1, worker: Some(NAME.to_owned()), ..ClaimRequest::default() };
+    let held = bench.back.claim(&request).await.unwrap();
+    assert_eq!(held.len(), 1);
+
+    assert_eq!(bench.back.release_all().await.unwrap(), 1);
+
+    // its process goes on asking until it sees that this one is gone
+    let refused = bench.back.claim(&request).await.unwrap_err();
+    assert!(refused.to_string().contains("is stopping"), "{refused}");
+    assert!(bench.store.held(bench.back.worker()).await.unwrap().is_empty());
+    assert_eq!(bench.status(held[0].run.job).await, JobStatus::Queued);
+}

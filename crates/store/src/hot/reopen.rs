@@ -50,7 +50,7 @@ pub async fn reopen(
             "UPDATE budgets SET closed = FALSE, cap = CASE WHEN $2 > cap THEN $2 ELSE cap END WHERE id = $1";
         execute!(tx, sql, budget, cap)?;
     }
-    put_back(tx, &[&head], now).await?;
+    reopen_each(tx, &[&head], now).await?;
     Ok(Reopened::Reopened { children: reopen_children(tx, job, now).await? })
 }
 
@@ -64,7 +64,7 @@ async fn children_run(tx: &mut Tx, root: JobSeq) -> Result<bool, StoreError> {
 }
 
 /// Conditional on the last run, so that a second retry of the same end does nothing.
-async fn put_back(tx: &mut Tx, jobs: &[&Head], now: Timestamp) -> Result<Vec<JobSeq>, StoreError> {
+async fn reopen_each(tx: &mut Tx, jobs: &[&Head], now: Timestamp) -> Result<Vec<JobSeq>, StoreError> {
     static WIN: Sql = Sql::new(|dialect| {
         let rows = dialect.rows("$1", "i", &[("seq", Col::Int), ("run", Col::Int)]);
         format!(
@@ -109,7 +109,7 @@ async fn reopen_children(tx: &mut Tx, root: JobSeq, now: Timestamp) -> Result<us
             status.get(&head.seq).is_some_and(|s| s.is_final() && s.may_become(JobStatus::Queued))
         };
         let again: Vec<&Head> = children.iter().filter(dead).collect();
-        let won = put_back(tx, &again, now).await?;
+        let won = reopen_each(tx, &again, now).await?;
         let open: Vec<(i64, i64)> = level
             .iter()
             .map(|(seq,)| (*seq, again.iter().filter(|head| head.parent_seq == Some(JobSeq(*seq))).count()))

@@ -149,6 +149,7 @@ impl From<EngineError> for ApiError {
         let (status, code) = match &error {
             EngineError::Stale => codes::STALE,
             EngineError::WorkerDead => codes::WORKER_DEAD,
+            EngineError::TurnedAway(_) => codes::TURNED_AWAY,
             EngineError::NotFound(_) => codes::NO_OBJECT,
             EngineError::Invalid(_) => codes::INVALID,
             EngineError::Job(_) => codes::JOB,

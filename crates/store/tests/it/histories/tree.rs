@@ -393,7 +393,7 @@ impl Model {
             budget.cap = cap.map_or(budget.cap, |cap| cap.max(budget.cap));
         }
         let (mut level, mut children) = (vec![number], 0);
-        self.put_back(number);
+        self.reopen_one(number);
         while !level.is_empty() {
             let mut below = Vec::new();
             for parent in level {
@@ -410,7 +410,7 @@ impl Model {
                     self.jobs.get_mut(&parent).expect("reopened").family = Some(family);
                 }
                 children += dead.len();
-                dead.iter().for_each(|child| self.put_back(*child));
+                dead.iter().for_each(|child| self.reopen_one(*child));
                 below.extend(dead);
             }
             level = below;
@@ -418,7 +418,7 @@ impl Model {
         format!("reopened {children}")
     }
 
-    fn put_back(&mut self, number: JobNo) {
+    fn reopen_one(&mut self, number: JobNo) {
         let job = self.jobs.get_mut(&number).expect("it ended");
         job.reopened_run = job.past.last().expect("it ended").run;
         job.cancel = false;
