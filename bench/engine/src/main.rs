@@ -6,8 +6,8 @@
 #![allow(clippy::print_stdout, reason = "a report is printed")]
 
 mod cluster;
-mod gauge;
 mod load;
+mod log;
 mod statements;
 mod work;
 
@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use serde_json::json;
+use windrow_bench_gauge as gauge;
 use windrow_core::SystemClock;
 use windrow_store::migrate::{self, PLATFORM};
 use windrow_store::{Db, DbOptions, Store, StoreOptions, fetch_one};
@@ -102,7 +103,7 @@ impl Bench<'_> {
     }
 
     fn syncs(&self) -> Result<()> {
-        self.line("the disk's own fdatasync/s", "", whole(gauge::syncs(self.dir)?));
+        self.line("the disk's own fdatasync/s", "", gauge::syncs(self.dir)?);
         Ok(())
     }
 
@@ -150,9 +151,9 @@ impl Bench<'_> {
     async fn submit(&self, owners: u64) -> Result<(f64, u64)> {
         let store = self.open().await?;
         let load = Load::new(store.clone(), self.args.slots).await?;
-        let before = gauge::written(store.db()).await?;
+        let before = log::written(store.db()).await?;
         let took = load.submit_bulk(self.args.jobs, owners, self.args.clients).await?;
-        let bytes = gauge::written(store.db()).await? - before;
+        let bytes = log::written(store.db()).await? - before;
         store.close().await;
         Ok((as_f64(self.args.jobs) / took.as_secs_f64(), bytes / self.args.jobs as u64))
     }

@@ -21,7 +21,7 @@ use windrow_models::{Models, ModelsSettings};
 use windrow_runtime::{Worker, WorkerSettings};
 use windrow_store::{Db, DbOptions, Store, StoreOptions};
 
-use crate::gauge;
+use crate::log;
 
 /// What a worker process prints, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub async fn work(url: &str, jobs: usize, slots: usize, scratch: &Path) -> Resul
         call_retry: RetryPolicy::default(),
     };
     let settings = WorkerSettings { slots, scratch: scratch.join("scratch"), ..WorkerSettings::default() };
-    let before = gauge::written(&db).await?;
+    let before = log::written(&db).await?;
     let started = Instant::now();
     let worker = Worker::start(services, registry, settings)?;
     noop.last.notified().await;
@@ -77,11 +77,11 @@ pub async fn work(url: &str, jobs: usize, slots: usize, scratch: &Path) -> Resul
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let bytes = gauge::written(&db).await? - before;
+    let bytes = log::written(&db).await? - before;
     let drained = worker.drain(Duration::from_secs(5)).await;
     ensure!(drained.left_behind == 0, "runs were left behind: {drained:?}");
     store.close().await;
-    Ok(Report { seconds, rss_kib: gauge::peak_rss()?, bytes })
+    Ok(Report { seconds, rss_kib: windrow_bench_gauge::peak_rss()?, bytes })
 }
 
 /// Does nothing, and counts.

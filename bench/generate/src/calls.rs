@@ -12,10 +12,10 @@ use windrow_models::{
     Price, ProviderSettings, Usage,
 };
 
-use crate::gauge;
 use crate::house::{CONCURRENCY, House, Ran};
 use crate::stub::{ANSWER, Server};
 use crate::table::{Figure, short};
+use windrow_bench_gauge as gauge;
 
 /// How long the slow server takes.
 const LATENCY: Duration = Duration::from_millis(200);

@@ -11,7 +11,6 @@
 
 mod calls;
 mod export;
-mod gauge;
 mod house;
 mod render;
 mod stub;
@@ -22,6 +21,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use windrow_bench_gauge as gauge;
 
 use calls::Calls;
 use table::Figure;

@@ -13,8 +13,8 @@ use windrow_generate::sampler::RecordSeed;
 use windrow_generate::seed::{SeedLimits, SeedReader, SeedRecord};
 use windrow_generate::template::{CompiledTemplate, Fragments, StepOutput, StepOutputs, TemplateDocument};
 
-use crate::gauge;
 use crate::table::{Figure, median, short};
+use windrow_bench_gauge as gauge;
 
 /// Each with a thousand records that fit it.
 const PAIRS: [(&str, &str); 6] = [

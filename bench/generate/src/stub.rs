@@ -134,7 +134,7 @@ impl Server {
 
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
         let id = self.process.id().context("the model server runs")?;
-        crate::gauge::cpu_seconds(&id.to_string())
+        windrow_bench_gauge::cpu_seconds(&id.to_string())
     }
 
     /// What it counted since it was asked last.

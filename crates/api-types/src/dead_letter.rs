@@ -73,23 +73,11 @@ pub struct DeadLetterFilter {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetterDecision {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workload: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub since: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub until: Option<Timestamp>,
+    /// All of them unless told.
+    #[serde(default)]
+    pub filter: DeadLetterFilter,
     /// Written to the audit log.
     pub reason: String,
-}
-
-impl DeadLetterDecision {
-    /// Without the reason.
-    pub fn filter(&self) -> DeadLetterFilter {
-        DeadLetterFilter { workload: self.workload.clone(), since: self.since, until: self.until }
-    }
 }
 
 /// How many dead letters an operation changed.

@@ -28,7 +28,7 @@ pub use actor::{Actor, Authority, Login};
 pub use app::{App, AppInner, AppParts, BuildError};
 pub use blobs::Served;
 pub use error::AppError;
-pub use jobs::SubmitReply;
+pub use jobs::{DeadLetterAct, SubmitReply};
 pub use login::StoredKeys;
 pub use settings::AppSettings;
 pub use trace::KeptLines;

@@ -1,13 +1,14 @@
 //! Uploads: a URL is handed out, bytes arrive, `complete` checks what arrived.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use windrow_api_types::{CreateUpload, CreatedUpload, Page, PageQuery, Upload};
-use windrow_blob::{BlobError, ObjectKey, Prefix, SNIFF_LEN, UploadOptions, sanitise_file_name, sniff};
+use windrow_blob::{
+    BlobError, ObjectKey, Prefix, SNIFF_LEN, SignedRequest, UploadOptions, sanitise_file_name, sniff,
+};
 use windrow_core::{FieldError, OwnerId, Timestamp, UploadId, UploadStatus};
 use windrow_store::Tx;
 use windrow_store::uploads::{self, Verified};
@@ -79,10 +80,8 @@ impl App {
             Box::pin(async move { Ok(uploads::insert(tx, &row).await?) })
         })
         .await?;
-        let headers: BTreeMap<String, String> =
-            signed.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let (url, method) = (signed.url, signed.method.to_owned());
-        Ok(CreatedUpload { id, url, method, headers, expires_at: signed.expires_at })
+        let SignedRequest { url, method, headers, expires_at } = signed;
+        Ok(CreatedUpload { id, url, method, headers, expires_at })
     }
 
     /// Checks what arrived against what was announced, and records the version that was checked. Doing it twice gives

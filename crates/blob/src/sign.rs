@@ -5,6 +5,7 @@
 //! under `/blobs/` hands what it received to [`BlobStore::verify`].
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine;
@@ -58,10 +59,10 @@ pub struct UploadOptions {
 /// A request that somebody else may make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedRequest {
-    pub method: &'static str,
+    pub method: String,
     pub url: String,
     /// Headers that the request must have.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: BTreeMap<String, String>,
     pub expires_at: Timestamp,
 }
 
@@ -219,7 +220,7 @@ impl BlobStore {
             ..Terms::default()
         };
         let mut request = self.sign(key, terms, PUT, expires_at);
-        request.headers.extend(options.content_type.clone().map(|value| ("content-type", value)));
+        request.headers.extend(options.content_type.clone().map(|value| ("content-type".to_owned(), value)));
         Ok(request)
     }
 
@@ -277,7 +278,7 @@ impl BlobStore {
         }
         query.append_pair("sig", &signature);
         drop(query);
-        SignedRequest { method, url: url.into(), headers: Vec::new(), expires_at }
+        SignedRequest { method: method.to_owned(), url: url.into(), headers: BTreeMap::new(), expires_at }
     }
 }
 

@@ -15,8 +15,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use windrow_generate::export::{Columns, Directory, Exporter, Format, Options};
 
-use crate::gauge;
 use crate::table::{Figure, median, short};
+use windrow_bench_gauge as gauge;
 
 /// What one export took.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

@@ -15,13 +15,16 @@ use crate::{Actor, App, AppError, Authority, cursor};
 /// How many are retried or discarded between two looks.
 const PAGE: u32 = 100;
 
-#[derive(Clone, Copy)]
-enum Act {
+/// What is decided about a dead letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeadLetterAct {
+    /// It is put in line again.
     Retry,
+    /// It is not worth another try.
     Discard,
 }
 
-impl Act {
+impl DeadLetterAct {
     const fn name(self) -> &'static str {
         match self {
             Self::Retry => "dead_letter.retry",
@@ -51,86 +54,57 @@ impl App {
         self.letters(None, query).await
     }
 
-    /// Puts one of the actor's dead letters in line again.
+    /// Decides about one of the actor's dead letters.
     ///
     /// # Errors
     /// [`AppError::JobState`] when it is none (any more).
-    pub async fn retry_dead_letter(&self, actor: &Actor, id: JobId) -> Result<Job, AppError> {
-        self.own(actor, id, Act::Retry).await
-    }
-
-    /// Decides that one of the actor's dead letters is not worth another try.
-    ///
-    /// # Errors
-    /// As [`App::retry_dead_letter`].
-    pub async fn discard_dead_letter(&self, actor: &Actor, id: JobId) -> Result<Job, AppError> {
-        self.own(actor, id, Act::Discard).await
-    }
-
-    /// Puts anybody's dead letter in line again; audited.
-    ///
-    /// # Errors
-    /// As [`App::retry_dead_letter`].
-    pub async fn retry_anybodys_dead_letter(
+    pub async fn decide_dead_letter(
         &self,
         actor: &Actor,
         id: JobId,
-        decision: &Decision,
+        act: DeadLetterAct,
     ) -> Result<Job, AppError> {
-        self.anybodys(actor, id, Act::Retry, &decision.reason).await
+        actor.may_write()?;
+        let head = jobs::head(&mut self.read().await?, actor.owner(), id).await?;
+        self.one(head, id, act, None).await
     }
 
-    /// Decides that anybody's dead letter is not worth another try; audited.
+    /// Decides about anybody's dead letter; audited.
     ///
     /// # Errors
-    /// As [`App::retry_dead_letter`].
-    pub async fn discard_anybodys_dead_letter(
+    /// As [`App::decide_dead_letter`].
+    pub async fn decide_anybodys_dead_letter(
         &self,
         actor: &Actor,
         id: JobId,
+        act: DeadLetterAct,
         decision: &Decision,
     ) -> Result<Job, AppError> {
-        self.anybodys(actor, id, Act::Discard, &decision.reason).await
+        let by = Audited::new(actor, &decision.reason)?;
+        let head = jobs::head_of_anybody(&mut self.read().await?, id).await?;
+        self.one(head, id, act, Some(by)).await
     }
 
-    /// Puts all of the actor's that fit in line again.
-    pub async fn retry_dead_letters(
+    /// Decides about all of the actor's that fit.
+    pub async fn decide_dead_letters(
         &self,
         actor: &Actor,
         filter: &DeadLetterFilter,
+        act: DeadLetterAct,
     ) -> Result<DeadLettersChanged, AppError> {
         actor.may_write()?;
-        self.all(Some(actor.owner()), filter, Act::Retry, None).await
+        self.all(Some(actor.owner()), filter, act, None).await
     }
 
-    /// Discards all of the actor's that fit.
-    pub async fn purge_dead_letters(
-        &self,
-        actor: &Actor,
-        filter: &DeadLetterFilter,
-    ) -> Result<DeadLettersChanged, AppError> {
-        actor.may_write()?;
-        self.all(Some(actor.owner()), filter, Act::Discard, None).await
-    }
-
-    /// Puts all of everybody's that fit in line again; each is audited.
-    pub async fn retry_all_dead_letters(
+    /// Decides about all of everybody's that fit; each is audited.
+    pub async fn decide_everybodys_dead_letters(
         &self,
         actor: &Actor,
         decision: &DeadLetterDecision,
+        act: DeadLetterAct,
     ) -> Result<DeadLettersChanged, AppError> {
         let by = Audited::new(actor, &decision.reason)?;
-        self.all(None, &decision.filter(), Act::Retry, Some(by)).await
-    }
-
-    /// Discards all of everybody's that fit; each is audited.
-    pub async fn purge_all_dead_letters(
-        &self,
-        actor: &Actor,
-        decision: &DeadLetterDecision,
-    ) -> Result<DeadLettersChanged, AppError> {
-        let by = Audited::new(actor, &decision.reason)?;
-        self.all(None, &decision.filter(), Act::Discard, Some(by)).await
+        self.all(None, &decision.filter, act, Some(by)).await
     }
 
     async fn letters(
@@ -146,23 +120,11 @@ impl App {
         Ok(cursor::page(rows, size, |row| row.seq, letter))
     }
 
-    async fn own(&self, actor: &Actor, id: JobId, act: Act) -> Result<Job, AppError> {
-        actor.may_write()?;
-        let head = jobs::head(&mut self.read().await?, actor.owner(), id).await?;
-        self.one(head, id, act, None).await
-    }
-
-    async fn anybodys(&self, actor: &Actor, id: JobId, act: Act, reason: &str) -> Result<Job, AppError> {
-        let by = Audited::new(actor, reason)?;
-        let head = jobs::head_of_anybody(&mut self.read().await?, id).await?;
-        self.one(head, id, act, Some(by)).await
-    }
-
     async fn one(
         &self,
         head: Option<Head>,
         id: JobId,
-        act: Act,
+        act: DeadLetterAct,
         by: Option<Audited<'_>>,
     ) -> Result<Job, AppError> {
         let head = head.ok_or_else(|| AppError::not_found("dead letter", id))?;
@@ -176,7 +138,7 @@ impl App {
         &self,
         owner: Option<OwnerId>,
         filter: &DeadLetterFilter,
-        act: Act,
+        act: DeadLetterAct,
         by: Option<Audited<'_>>,
     ) -> Result<DeadLettersChanged, AppError> {
         let workload = filter.workload.as_deref();
@@ -198,7 +160,12 @@ impl App {
     }
 
     /// False when it is no dead letter (any more): somebody else was faster.
-    async fn decide(&self, head: &Head, act: Act, by: Option<Audited<'_>>) -> Result<bool, AppError> {
+    async fn decide(
+        &self,
+        head: &Head,
+        act: DeadLetterAct,
+        by: Option<Audited<'_>>,
+    ) -> Result<bool, AppError> {
         let target = || format!("job:{}", head.id);
         let line = by.map(|by| self.audit_line(Authority::Actor(by.actor), act.name(), target(), by.reason));
         let (job, now) = (head.seq, self.now());
@@ -209,11 +176,11 @@ impl App {
                     return Ok(false);
                 }
                 let done = match act {
-                    Act::Retry => {
+                    DeadLetterAct::Retry => {
                         let reopened = hot::reopen(tx, job, None, now).await?;
                         matches!(reopened, hot::Reopened::Reopened { .. })
                     }
-                    Act::Discard => hot::discard(tx, job, now).await?,
+                    DeadLetterAct::Discard => hot::discard(tx, job, now).await?,
                 };
                 match line {
                     Some(line) if done => line.write(tx).await.map(|()| done),

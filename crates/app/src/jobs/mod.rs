@@ -10,5 +10,6 @@ mod submit;
 mod validate;
 pub(crate) mod view;
 
+pub use dead_letters::DeadLetterAct;
 pub(crate) use look::own_head;
 pub use submit::SubmitReply;

@@ -3,6 +3,7 @@
 use serde_json::json;
 use windrow_api_types::{AuditQuery, DeadLetterDecision, DeadLetterFilter, DeadLetterQuery, Decision};
 use windrow_app::Actor;
+use windrow_app::DeadLetterAct::{Discard, Retry};
 use windrow_core::{JobId, JobStatus, Role};
 use windrow_test_support::{TestApp, on_both};
 
@@ -19,22 +20,22 @@ on_both! {
         for n in 0..4 {
             ids.push(test.submit(&ada, json!({"text": n.to_string()})).await.id);
         }
-        let error = test.app.retry_dead_letter(&ada, ids[0]).await.unwrap_err();
+        let error = test.app.decide_dead_letter(&ada, ids[0], Retry).await.unwrap_err();
         assert_eq!((error.status(), error.code()), (409, "job_state"));
         test.kill_all().await;
         assert_eq!(listed(&test, &ada).await.len(), 4);
-        let again = test.app.retry_dead_letter(&ada, ids[0]).await.unwrap();
+        let again = test.app.decide_dead_letter(&ada, ids[0], Retry).await.unwrap();
         assert_eq!((again.status, again.attempts), (JobStatus::Queued, 0));
-        assert_eq!(test.app.discard_dead_letter(&ada, ids[1]).await.unwrap().status, JobStatus::Failed);
-        assert_eq!(test.app.discard_dead_letter(&ada, ids[1]).await.unwrap_err().code(), "job_state");
+        assert_eq!(test.app.decide_dead_letter(&ada, ids[1], Discard).await.unwrap().status, JobStatus::Failed);
+        assert_eq!(test.app.decide_dead_letter(&ada, ids[1], Discard).await.unwrap_err().code(), "job_state");
         assert_eq!(listed(&test, &ada).await, [ids[3], ids[2]]);
         let none = DeadLetterFilter { workload: Some("other".to_owned()), ..DeadLetterFilter::default() };
-        assert_eq!(test.app.retry_dead_letters(&ada, &none).await.unwrap().changed, 0);
-        assert_eq!(test.app.retry_dead_letters(&ada, &DeadLetterFilter::default()).await.unwrap().changed, 2);
+        assert_eq!(test.app.decide_dead_letters(&ada, &none, Retry).await.unwrap().changed, 0);
+        assert_eq!(test.app.decide_dead_letters(&ada, &DeadLetterFilter::default(), Retry).await.unwrap().changed, 2);
         assert_eq!(test.complete_all().await, 3);
         let job = test.submit(&ada, json!({"text": "again"})).await;
         test.kill_all().await;
-        assert_eq!(test.app.purge_dead_letters(&ada, &DeadLetterFilter::default()).await.unwrap().changed, 1);
+        assert_eq!(test.app.decide_dead_letters(&ada, &DeadLetterFilter::default(), Discard).await.unwrap().changed, 1);
         assert_eq!(test.app.show_job(&ada, job.id).await.unwrap().status, JobStatus::Failed);
         assert!(listed(&test, &ada).await.is_empty());
         test.finish().await;
@@ -51,26 +52,26 @@ on_both! {
         test.kill_all().await;
         let everything = DeadLetterFilter::default();
         assert_eq!(listed(&test, &bob).await, [ids[2]]);
-        assert_eq!(test.app.retry_dead_letter(&bob, ids[0]).await.unwrap_err().status(), 404);
+        assert_eq!(test.app.decide_dead_letter(&bob, ids[0], Retry).await.unwrap_err().status(), 404);
         // what everybody may do is about one's own, an admin's too
         assert!(listed(&test, &admin).await.is_empty());
-        assert_eq!(test.app.retry_dead_letter(&admin, ids[0]).await.unwrap_err().status(), 404);
-        assert_eq!(test.app.discard_dead_letter(&admin, ids[0]).await.unwrap_err().status(), 404);
-        assert_eq!(test.app.retry_dead_letters(&admin, &everything).await.unwrap().changed, 0);
-        assert_eq!(test.app.purge_dead_letters(&admin, &everything).await.unwrap().changed, 0);
+        assert_eq!(test.app.decide_dead_letter(&admin, ids[0], Retry).await.unwrap_err().status(), 404);
+        assert_eq!(test.app.decide_dead_letter(&admin, ids[0], Discard).await.unwrap_err().status(), 404);
+        assert_eq!(test.app.decide_dead_letters(&admin, &everything, Retry).await.unwrap().changed, 0);
+        assert_eq!(test.app.decide_dead_letters(&admin, &everything, Discard).await.unwrap().changed, 0);
 
         let why = |reason: &str| Decision { reason: reason.to_owned() };
         let page = test.app.list_all_dead_letters(&admin, &DeadLetterQuery::default()).await.unwrap();
         assert_eq!(page.items.len(), 3);
         assert_eq!(test.app.list_all_dead_letters(&bob, &DeadLetterQuery::default()).await.unwrap_err().code(), "role_too_low");
-        assert_eq!(test.app.retry_anybodys_dead_letter(&bob, ids[2], &why("mine")).await.unwrap_err().status(), 403);
-        assert_eq!(test.app.retry_anybodys_dead_letter(&admin, ids[0], &why(" ")).await.unwrap_err().status(), 422);
-        test.app.retry_anybodys_dead_letter(&admin, ids[0], &why("the provider is back")).await.unwrap();
-        test.app.discard_anybodys_dead_letter(&admin, ids[1], &why("of no use")).await.unwrap();
+        assert_eq!(test.app.decide_anybodys_dead_letter(&bob, ids[2], Retry, &why("mine")).await.unwrap_err().status(), 403);
+        assert_eq!(test.app.decide_anybodys_dead_letter(&admin, ids[0], Retry, &why(" ")).await.unwrap_err().status(), 422);
+        test.app.decide_anybodys_dead_letter(&admin, ids[0], Retry, &why("the provider is back")).await.unwrap();
+        test.app.decide_anybodys_dead_letter(&admin, ids[1], Discard, &why("of no use")).await.unwrap();
         let all = DeadLetterDecision { reason: "a clean table".to_owned(), ..DeadLetterDecision::default() };
-        assert_eq!(test.app.purge_all_dead_letters(&bob, &all).await.unwrap_err().status(), 403);
-        assert_eq!(test.app.purge_all_dead_letters(&admin, &all).await.unwrap().changed, 1);
-        assert_eq!(test.app.retry_all_dead_letters(&admin, &all).await.unwrap().changed, 0);
+        assert_eq!(test.app.decide_everybodys_dead_letters(&bob, &all, Discard).await.unwrap_err().status(), 403);
+        assert_eq!(test.app.decide_everybodys_dead_letters(&admin, &all, Discard).await.unwrap().changed, 1);
+        assert_eq!(test.app.decide_everybodys_dead_letters(&admin, &all, Retry).await.unwrap().changed, 0);
 
         let query = AuditQuery { actor: Some("root".to_owned()), ..AuditQuery::default() };
         let audit = test.app.list_audit(&admin, &query).await.unwrap().items;

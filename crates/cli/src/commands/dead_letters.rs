@@ -65,12 +65,10 @@ async fn change(
     whose: args::Whose,
 ) -> Result<(), CommandError> {
     let path = format!("{}/{act}", under(whose.everybody));
+    let filter = DeadLetterFilter { workload, ..DeadLetterFilter::default() };
     let changed: DeadLettersChanged = match whose.reason {
-        Some(reason) => {
-            let decision = DeadLetterDecision { workload, reason, ..DeadLetterDecision::default() };
-            client.post(&path, &decision).await?
-        }
-        None => client.post(&path, &DeadLetterFilter { workload, ..DeadLetterFilter::default() }).await?,
+        Some(reason) => client.post(&path, &DeadLetterDecision { filter, reason }).await?,
+        None => client.post(&path, &filter).await?,
     };
     output::result(console, &changed, |out| writeln!(out, "{} changed", changed.changed))?;
     Ok(())

@@ -116,11 +116,6 @@ impl LocalEngine {
 }
 
 fn link(key: &ObjectKey, signed: SignedRequest) -> ObjectLink {
-    ObjectLink {
-        key: key.to_string(),
-        url: signed.url,
-        method: signed.method.to_owned(),
-        headers: signed.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-        expires_at: signed.expires_at,
-    }
+    let SignedRequest { url, method, headers, expires_at } = signed;
+    ObjectLink { key: key.to_string(), url, method, headers, expires_at }
 }

@@ -1,5 +1,6 @@
 use axum::extract::State;
 use windrow_api_types::{Decision, Job};
+use windrow_app::DeadLetterAct;
 use windrow_core::JobId;
 
 use crate::{ApiResult, ApiState, Caller, Json, Path};
@@ -22,5 +23,7 @@ pub(crate) async fn discard(
     Path(job_id): Path<JobId>,
     Json(body): Json<Decision>,
 ) -> ApiResult<axum::Json<Job>> {
-    Ok(axum::Json(state.app.discard_anybodys_dead_letter(&actor, job_id, &body).await?))
+    Ok(axum::Json(
+        state.app.decide_anybodys_dead_letter(&actor, job_id, DeadLetterAct::Discard, &body).await?,
+    ))
 }

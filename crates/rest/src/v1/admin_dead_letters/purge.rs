@@ -1,5 +1,6 @@
 use axum::extract::State;
 use windrow_api_types::{DeadLetterDecision, DeadLettersChanged};
+use windrow_app::DeadLetterAct;
 
 use crate::{ApiResult, ApiState, Caller, Json};
 
@@ -19,5 +20,5 @@ pub(crate) async fn purge(
     Caller(actor): Caller,
     Json(body): Json<DeadLetterDecision>,
 ) -> ApiResult<axum::Json<DeadLettersChanged>> {
-    Ok(axum::Json(state.app.purge_all_dead_letters(&actor, &body).await?))
+    Ok(axum::Json(state.app.decide_everybodys_dead_letters(&actor, &body, DeadLetterAct::Discard).await?))
 }

@@ -1,5 +1,6 @@
 use axum::extract::State;
 use windrow_api_types::Job;
+use windrow_app::DeadLetterAct;
 use windrow_core::JobId;
 
 use crate::{ApiResult, ApiState, Caller, Path};
@@ -18,5 +19,5 @@ pub(crate) async fn retry(
     Caller(actor): Caller,
     Path(job_id): Path<JobId>,
 ) -> ApiResult<axum::Json<Job>> {
-    Ok(axum::Json(state.app.retry_dead_letter(&actor, job_id).await?))
+    Ok(axum::Json(state.app.decide_dead_letter(&actor, job_id, DeadLetterAct::Retry).await?))
 }

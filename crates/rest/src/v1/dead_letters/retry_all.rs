@@ -1,5 +1,6 @@
 use axum::extract::State;
 use windrow_api_types::{DeadLetterFilter, DeadLettersChanged};
+use windrow_app::DeadLetterAct;
 
 use crate::{ApiResult, ApiState, Caller, Json};
 
@@ -17,5 +18,5 @@ pub(crate) async fn retry_all(
     Caller(actor): Caller,
     Json(body): Json<DeadLetterFilter>,
 ) -> ApiResult<axum::Json<DeadLettersChanged>> {
-    Ok(axum::Json(state.app.retry_dead_letters(&actor, &body).await?))
+    Ok(axum::Json(state.app.decide_dead_letters(&actor, &body, DeadLetterAct::Retry).await?))
 }

@@ -1,4 +1,5 @@
-//! What the machine says: the disk's syncs, processor time, memory, load.
+//! What the machine says to all benchmark programs: the disk's syncs, processor time, memory, load. Linux only; knows nothing of
+//! Windrow.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -6,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-/// How often a second the disk under `dir` keeps an append of 4 KiB.
-pub(crate) fn syncs(dir: &Path) -> Result<f64> {
+/// How often a second the disk under `dir` keeps an append of 4 KiB. Takes two seconds.
+pub fn syncs(dir: &Path) -> Result<f64> {
     let mut file = std::fs::File::create(dir.join("sync"))?;
     let (page, started, mut count) = ([7u8; 4096], Instant::now(), 0u32);
-    while started.elapsed() < Duration::from_secs(1) {
+    while started.elapsed() < Duration::from_secs(2) {
         file.write_all(&page)?;
         file.sync_data()?;
         count += 1;
@@ -19,21 +20,24 @@ pub(crate) fn syncs(dir: &Path) -> Result<f64> {
 }
 
 /// The load average of the last minute (`proc_loadavg(5)`): whether others used the machine meanwhile.
-pub(crate) fn load() -> Result<String> {
+pub fn load() -> Result<String> {
     let text = std::fs::read_to_string("/proc/loadavg")?;
     Ok(text.split(' ').next().context("a load")?.to_owned())
 }
 
 /// This process's peak resident memory in KiB (`VmHWM`, `proc_pid_status(5)`).
-pub(crate) fn peak_rss() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM is absent")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
+pub fn peak_rss() -> Result<u64> {
+    number_after(&std::fs::read_to_string("/proc/self/status")?, "VmHWM:")
+}
+
+/// Bytes that this process has handed to the system to write (`wchar`, `proc_pid_io(5)`).
+pub fn written() -> Result<u64> {
+    number_after(&std::fs::read_to_string("/proc/self/io")?, "wchar:")
 }
 
 /// A process's processor time in seconds, all threads, user and system (`proc_pid_stat(5)`, fields 14 and 15, in ticks of
 /// 10 ms on Linux): what counts when others use the machine too. `who` is a process id, or `self`.
-pub(crate) fn cpu_seconds(who: &str) -> Result<f64> {
+pub fn cpu_seconds(who: &str) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{who}/stat"))?;
     let (_, after_name) = stat.rsplit_once(')').context("the name is absent")?;
     let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
@@ -41,7 +45,13 @@ pub(crate) fn cpu_seconds(who: &str) -> Result<f64> {
 }
 
 /// This thread's time on a processor (Documentation/scheduler/sched-stats.rst of Linux: first field, in nanoseconds).
-pub(crate) fn thread_time() -> Result<Duration> {
+pub fn thread_time() -> Result<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     Ok(Duration::from_nanos(text.split(' ').next().context("a number")?.parse()?))
+}
+
+fn number_after(text: &str, name: &str) -> Result<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let word = line.and_then(|line| line.split_whitespace().next());
+    word.with_context(|| format!("this system tells {name}"))?.parse().context("a number")
 }
