@@ -1,6 +1,5 @@
 //! Blocks of lines, and what each format makes of one. A block is worked on by itself, so several can be at once.
 
-use arrow_array::RecordBatch;
 use indexmap::IndexMap;
 
 use super::parquet::Rows;
@@ -34,7 +33,7 @@ pub(super) struct Folder {
 #[derive(Debug)]
 pub(super) enum Content {
     Bytes(Vec<u8>),
-    Batch(RecordBatch),
+    Rows(Box<Rows>),
 }
 
 /// Rows that are being put in a format.
@@ -85,8 +84,8 @@ impl Block {
                 }
             }
         }
-        let finished = folders.into_iter().map(|(folder, forming)| Ok((folder, forming.finish(plan)?)));
-        Ok(Formed { indices, folders: finished.collect::<Result<_, ExportError>>()? })
+        let folders = folders.into_iter().map(|(folder, forming)| (folder, forming.finish()));
+        Ok(Formed { indices, folders: folders.collect() })
     }
 
     fn start(&self, plan: &Plan) -> FormingFolder {
@@ -101,14 +100,12 @@ impl Block {
 }
 
 impl FormingFolder {
-    fn finish(self, plan: &Plan) -> Result<Folder, ExportError> {
-        let contents = self.formats.into_iter().map(|format| {
-            Ok(match format {
-                Forming::Jsonl(bytes) => (Format::Jsonl, Content::Bytes(bytes)),
-                Forming::Csv(bytes) => (Format::Csv, Content::Bytes(bytes)),
-                Forming::Parquet(rows) => (Format::Parquet, Content::Batch(rows.finish(plan)?)),
-            })
+    fn finish(self) -> Folder {
+        let contents = self.formats.into_iter().map(|format| match format {
+            Forming::Jsonl(bytes) => (Format::Jsonl, Content::Bytes(bytes)),
+            Forming::Csv(bytes) => (Format::Csv, Content::Bytes(bytes)),
+            Forming::Parquet(rows) => (Format::Parquet, Content::Rows(rows)),
         });
-        Ok(Folder { rows: self.rows, contents: contents.collect::<Result<_, ExportError>>()? })
+        Folder { rows: self.rows, contents: contents.collect() }
     }
 }

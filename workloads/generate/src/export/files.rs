@@ -3,19 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parquet::arrow::ArrowWriter;
 use serde::{Deserialize, Serialize};
 
 use super::block::{Content, Formed};
+use super::parquet::ParquetFile;
 use super::plan::Plan;
 use super::sink::{HashedFile, Sink};
-use super::{ExportError, Format, csv, parquet as rows};
+use super::{ExportError, Format, csv};
 
 /// The file of rejects, when there are any.
 const REJECTS: &str = "rejects.jsonl";
 
-/// What row groups may hold back in memory: one file's, and all files' together.
-const ROW_GROUP_BYTES: usize = 32 << 20;
+/// What the row groups of all files together may hold back in memory.
 const ALL_ROW_GROUPS_BYTES: usize = 64 << 20;
 
 /// A file that an export wrote.
@@ -45,7 +44,7 @@ type Place = (Format, Option<String>);
 
 enum Body {
     Text(HashedFile),
-    Parquet { path: String, writer: Box<ArrowWriter<HashedFile>> },
+    Parquet(Box<ParquetFile>),
 }
 
 struct OpenFile {
@@ -61,7 +60,7 @@ impl OpenFile {
         self.parked = true;
         match &mut self.body {
             Body::Text(file) => file.park(),
-            Body::Parquet { writer, .. } => writer.inner_mut().park(),
+            Body::Parquet(file) => file.park(),
         }
     }
 }
@@ -108,7 +107,7 @@ impl Files {
         for (name, folder) in block.folders {
             self.records += folder.rows;
             for (format, content) in folder.contents {
-                self.write(&(format, name.clone()), &content, folder.rows)?;
+                self.write(&(format, name.clone()), content, folder.rows)?;
             }
         }
         Ok(())
@@ -126,7 +125,7 @@ impl Files {
         Ok(())
     }
 
-    fn write(&mut self, place: &Place, content: &Content, rows: u64) -> Result<(), ExportError> {
+    fn write(&mut self, place: &Place, content: Content, rows: u64) -> Result<(), ExportError> {
         if self.open.get(place).is_none_or(|file| file.parked) {
             self.make_room()?;
             self.unparked += 1;
@@ -139,17 +138,12 @@ impl Files {
         (file.used, file.parked) = (self.writes, false);
         file.rows += rows;
         match (&mut file.body, content) {
-            (Body::Text(file), Content::Bytes(bytes)) => file.append(bytes),
-            (Body::Parquet { path, writer }, Content::Batch(batch)) => {
-                writer
-                    .write(batch)
-                    .and_then(
-                        |()| if writer.memory_size() > ROW_GROUP_BYTES { writer.flush() } else { Ok(()) },
-                    )
-                    .map_err(|source| ExportError::Parquet { path: path.clone(), source })?;
+            (Body::Text(file), Content::Bytes(bytes)) => file.append(&bytes),
+            (Body::Parquet(file), Content::Rows(rows)) => {
+                file.append(*rows)?;
                 self.bound_row_groups()
             }
-            (Body::Text(_), Content::Batch(_)) | (Body::Parquet { .. }, Content::Bytes(_)) => {
+            (Body::Text(_), Content::Rows(_)) | (Body::Parquet(_), Content::Bytes(_)) => {
                 unreachable!("a format's content goes to a file of the same format")
             }
         }
@@ -166,12 +160,7 @@ impl Files {
                 file.append(&csv::header(&self.plan))?;
                 Body::Text(file)
             }
-            Format::Parquet => {
-                let properties = rows::properties(&self.plan.columns);
-                let writer = ArrowWriter::try_new(file, self.plan.schema.clone(), Some(properties))
-                    .map_err(|source| ExportError::Parquet { path: path.clone(), source })?;
-                Body::Parquet { path, writer: Box::new(writer) }
-            }
+            Format::Parquet => Body::Parquet(Box::new(ParquetFile::create(file, path, &self.plan)?)),
         };
         self.open.insert(place.clone(), OpenFile { body, rows: 0, used: self.writes, parked: false });
         Ok(())
@@ -196,20 +185,18 @@ impl Files {
         let mut total = 0;
         let mut largest: Option<(usize, &mut OpenFile)> = None;
         for file in self.open.values_mut() {
-            let Body::Parquet { writer, .. } = &file.body else { continue };
-            let size = writer.memory_size();
+            let Body::Parquet(parquet) = &file.body else { continue };
+            let size = parquet.held_bytes();
             total += size;
             if largest.as_ref().is_none_or(|(most, _)| size > *most) {
                 largest = Some((size, file));
             }
         }
         match largest {
-            Some((_, OpenFile { body: Body::Parquet { path, writer }, parked, .. }))
-                if total > ALL_ROW_GROUPS_BYTES =>
-            {
-                writer.flush().map_err(|source| ExportError::Parquet { path: path.clone(), source })?;
+            Some((_, OpenFile { body: Body::Parquet(file), parked, .. })) if total > ALL_ROW_GROUPS_BYTES => {
+                file.flush()?;
                 // the flush has opened it again
-                if *parked { writer.inner_mut().park() } else { Ok(()) }
+                if *parked { file.park() } else { Ok(()) }
             }
             _ => Ok(()),
         }
@@ -219,10 +206,7 @@ impl Files {
         let Some(OpenFile { body, rows, .. }) = self.open.remove(place) else { return Ok(()) };
         let closed = match body {
             Body::Text(file) => file.close(rows)?,
-            Body::Parquet { path, writer } => {
-                let file = writer.into_inner().map_err(|source| ExportError::Parquet { path, source })?;
-                file.close(rows)?
-            }
+            Body::Parquet(file) => file.finish()?.close(rows)?,
         };
         let rank = self.plan.formats.iter().position(|format| *format == place.0).unwrap_or(0);
         self.done.push((rank, closed));

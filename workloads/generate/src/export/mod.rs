@@ -4,7 +4,6 @@
 //! bounded by blocks of a few MiB and by Parquet's row group, whatever the number of records. It calculates and blocks
 //! (call it where blocking is allowed), and reaches the world only through the [`Sink`] that it is given.
 
-mod arrow;
 mod block;
 mod card;
 mod columns;
@@ -113,8 +112,8 @@ pub enum ExportError {
     Write { path: String, source: std::io::Error },
     #[error("{path} can't be written as Parquet: {source}")]
     Parquet { path: String, source: ::parquet::errors::ParquetError },
-    #[error("rows can't be put in columns: {0}")]
-    Arrow(#[from] arrow_schema::ArrowError),
+    #[error("the dataset's columns are none that Parquet can have: {0}")]
+    ParquetSchema(#[from] ::parquet::errors::ParquetError),
     #[error("the export has failed before")]
     Failed,
     #[error("a thread of the export ended without an answer; its panic stands in the log")]

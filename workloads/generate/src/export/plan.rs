@@ -1,13 +1,11 @@
 //! What an export will write, settled before the first row.
 
-use std::sync::Arc;
-
-use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use ::parquet::schema::types::TypePtr;
 use indexmap::IndexSet;
 use serde_json::value::RawValue;
 
 use super::partition::{Folders, PartitionBy};
-use super::{Columns, ExportError, Format, Options, arrow};
+use super::{Columns, ExportError, Format, Options, parquet};
 use crate::record::{RESERVED_FIELDS, RawRecord};
 
 /// The columns before the output's own.
@@ -24,7 +22,7 @@ pub(super) struct Plan {
     /// The output column that Parquet leaves out because the folders' names tell it; it stays, under another name, when
     /// some records are in the folder that doesn't.
     pub(super) in_folder: Option<usize>,
-    pub(super) schema: SchemaRef,
+    pub(super) schema: TypePtr,
 }
 
 impl Plan {
@@ -36,7 +34,7 @@ impl Plan {
         }
         let told = check_partition(&partition, &columns)?;
         let (in_folder, renamed) = if folders.fallback().is_empty() { (told, None) } else { (None, told) };
-        let schema = schema(&columns, in_folder, renamed);
+        let schema = schema(&columns, in_folder, renamed)?;
         let formats = formats.into_iter().collect();
         Ok(Self { formats, columns, partition, folders, skip, in_folder, schema })
     }
@@ -104,20 +102,19 @@ pub(super) fn value_column(columns: &Columns, field: &str) -> String {
     name
 }
 
-fn schema(columns: &Columns, in_folder: Option<usize>, renamed: Option<usize>) -> SchemaRef {
-    let created_at = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let mut fields = vec![
-        Field::new("id", DataType::Utf8, false),
-        Field::new("job_id", DataType::Utf8, false),
-        Field::new("index", DataType::Int64, false),
-        Field::new("created_at", created_at, false),
-        Field::new("seed_data_id", DataType::Utf8, false),
-    ];
+fn schema(
+    columns: &Columns,
+    in_folder: Option<usize>,
+    renamed: Option<usize>,
+) -> Result<TypePtr, ExportError> {
+    let renamed = renamed.and_then(|position| {
+        let (name, _) = columns.output.get_index(position)?;
+        Some((position, value_column(columns, name)))
+    });
     let output = columns.output.iter().enumerate().filter(|(position, _)| Some(*position) != in_folder);
-    fields.extend(output.map(|(position, (name, shape))| match Some(position) == renamed {
-        true => arrow::field(&value_column(columns, name), shape),
-        false => arrow::field(name, shape),
-    }));
-    fields.push(arrow::meta_field(&columns.steps));
-    Arc::new(Schema::new(fields))
+    let output = output.map(|(position, (name, shape))| match &renamed {
+        Some((renamed, other)) if *renamed == position => (other.as_str(), shape),
+        _ => (name.as_str(), shape),
+    });
+    Ok(parquet::schema(output, &columns.steps)?)
 }
