@@ -171,6 +171,9 @@ impl AppError {
 
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
+        if let StoreError::BadText(_) = error {
+            return Self::invalid("", "a text holds the character U+0000, which can't be kept; leave it out");
+        }
         match error.fault() {
             windrow_store::Fault::Environment => Self::DatabaseUnavailable(error),
             // a duplicate or a refused value that a use case knows is mapped there: here it is a surprise

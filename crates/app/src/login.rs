@@ -1,6 +1,7 @@
 //! From a credential to an actor.
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use windrow_auth::{ApiKeyLookup, ApiKeyRecord, AuthError, Identity, LookupFailed, Principal};
 use windrow_core::{ApiKeyId, Timestamp, UserStatus};
 use windrow_store::users::User;
@@ -37,29 +38,31 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::Unauthenticated`], [`AppError::UserDisabled`].
-    pub async fn authenticate(
-        &self,
-        authorization: Option<&str>,
+    pub fn authenticate<'a>(
+        &'a self,
+        authorization: Option<&'a str>,
         request_id: Option<String>,
-    ) -> Result<Actor, AppError> {
-        let Principal { identity, login, scopes } =
-            self.parts.authenticator.authenticate(authorization).await?;
-        let login = match (login, scopes) {
-            (windrow_auth::Login::ApiKey(id), scopes) => {
-                self.touch(id).await?;
-                Login::ApiKey { scopes: scopes.unwrap_or_default() }
-            }
-            (windrow_auth::Login::Token, _) => Login::Token,
-            (windrow_auth::Login::DefaultOwner, _) => Login::DefaultOwner,
-        };
-        let user = match identity {
-            Identity::Subject(sub) => self.user(&sub).await?,
-            Identity::Owner(id) => {
-                let found = users::by_id(&mut self.read().await?, id).await?;
-                found.ok_or(AppError::Unauthenticated(AuthError::UnknownApiKey))?
-            }
-        };
-        let_in(user, login, request_id)
+    ) -> BoxFuture<'a, Result<Actor, AppError>> {
+        Box::pin(async move {
+            let Principal { identity, login, scopes } =
+                self.parts.authenticator.authenticate(authorization).await?;
+            let login = match (login, scopes) {
+                (windrow_auth::Login::ApiKey(id), scopes) => {
+                    self.touch(id).await?;
+                    Login::ApiKey { scopes: scopes.unwrap_or_default() }
+                }
+                (windrow_auth::Login::Token, _) => Login::Token,
+                (windrow_auth::Login::DefaultOwner, _) => Login::DefaultOwner,
+            };
+            let user = match identity {
+                Identity::Subject(sub) => self.user(&sub).await?,
+                Identity::Owner(id) => {
+                    let found = users::by_id(&mut self.read().await?, id).await?;
+                    found.ok_or(AppError::Unauthenticated(AuthError::UnknownApiKey))?
+                }
+            };
+            let_in(user, login, request_id)
+        })
     }
 
     /// The actor for a subject that is believed because it sits at the machine: the command line without a server.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
@@ -89,18 +90,20 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`BlobError::NoSpace`] and the general ones.
-    pub async fn put(
-        &self,
-        key: &ObjectKey,
+    pub fn put<'a>(
+        &'a self,
+        key: &'a ObjectKey,
         bytes: Bytes,
-        attributes: &ObjectAttributes,
-    ) -> Result<PutReceipt, BlobError> {
-        attributes.check()?;
-        retrying("put", || async {
-            self.inner.put_attributes(key, attributes).await?;
-            self.inner.put_bytes(key, bytes.clone(), PutMode::Overwrite).await
+        attributes: &'a ObjectAttributes,
+    ) -> BoxFuture<'a, Result<PutReceipt, BlobError>> {
+        Box::pin(async move {
+            attributes.check()?;
+            retrying("put", || async {
+                self.inner.put_attributes(key, attributes).await?;
+                self.inner.put_bytes(key, bytes.clone(), PutMode::Overwrite).await
+            })
+            .await
         })
-        .await
     }
 
     /// Puts an object where none stands. Of several that race, one wins and the others get
@@ -109,21 +112,23 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`BlobError::AlreadyExists`], [`BlobError::NoSpace`] and the general ones.
-    pub async fn put_if_absent(
-        &self,
-        key: &ObjectKey,
+    pub fn put_if_absent<'a>(
+        &'a self,
+        key: &'a ObjectKey,
         bytes: Bytes,
-        attributes: &ObjectAttributes,
-    ) -> Result<PutReceipt, BlobError> {
-        attributes.check()?;
-        retrying("put", || async {
-            if self.inner.meta(key).await?.is_some() {
-                return Err(BlobError::AlreadyExists { key: key.to_string() });
-            }
-            self.inner.put_attributes(key, attributes).await?;
-            self.inner.put_bytes(key, bytes.clone(), PutMode::Create).await
+        attributes: &'a ObjectAttributes,
+    ) -> BoxFuture<'a, Result<PutReceipt, BlobError>> {
+        Box::pin(async move {
+            attributes.check()?;
+            retrying("put", || async {
+                if self.inner.meta(key).await?.is_some() {
+                    return Err(BlobError::AlreadyExists { key: key.to_string() });
+                }
+                self.inner.put_attributes(key, attributes).await?;
+                self.inner.put_bytes(key, bytes.clone(), PutMode::Create).await
+            })
+            .await
         })
-        .await
     }
 
     /// Starts an object that is too large to hold in memory, or of unknown length. Nothing stands under the key before
@@ -131,82 +136,94 @@ impl BlobStore {
     ///
     /// # Errors
     /// The general ones.
-    pub async fn writer(
-        &self,
-        key: &ObjectKey,
-        attributes: &ObjectAttributes,
+    pub fn writer<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        attributes: &'a ObjectAttributes,
         max_size: Option<u64>,
-    ) -> Result<BlobWriter, BlobError> {
-        attributes.check()?;
-        let path = key.to_path();
-        let upload = retrying("put", || async {
-            self.inner.objects.put_multipart(&path).await.map_err(|e| BlobError::from_store(key.as_str(), &e))
+    ) -> BoxFuture<'a, Result<BlobWriter, BlobError>> {
+        Box::pin(async move {
+            attributes.check()?;
+            let path = key.to_path();
+            let upload = retrying("put", || async {
+                self.inner
+                    .objects
+                    .put_multipart(&path)
+                    .await
+                    .map_err(|e| BlobError::from_store(key.as_str(), &e))
+            })
+            .await?;
+            Ok(BlobWriter::new(Arc::clone(&self.inner), key.clone(), attributes.clone(), upload, max_size))
         })
-        .await?;
-        Ok(BlobWriter::new(Arc::clone(&self.inner), key.clone(), attributes.clone(), upload, max_size))
     }
 
     /// The whole object, in memory: for objects known to be small.
     ///
     /// # Errors
     /// [`BlobError::NotFound`] and the general ones.
-    pub async fn get(&self, key: &ObjectKey) -> Result<Bytes, BlobError> {
-        let path = key.to_path();
-        retrying("get", || async {
-            let result = self.inner.objects.get(&path).await;
-            let bytes = match result {
-                Ok(result) => result.bytes().await,
-                Err(e) => Err(e),
-            };
-            bytes.map_err(|e| BlobError::from_store(key.as_str(), &e))
+    pub fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Bytes, BlobError>> {
+        Box::pin(async move {
+            let path = key.to_path();
+            retrying("get", || async {
+                let result = self.inner.objects.get(&path).await;
+                let bytes = match result {
+                    Ok(result) => result.bytes().await,
+                    Err(e) => Err(e),
+                };
+                bytes.map_err(|e| BlobError::from_store(key.as_str(), &e))
+            })
+            .await
         })
-        .await
     }
 
     /// The object as a stream, or a range of it. With `if_match` only the version of that ETag.
     ///
     /// # Errors
     /// [`BlobError::NotFound`], [`BlobError::InvalidRange`], [`BlobError::Changed`] and the general ones.
-    pub async fn stream(
-        &self,
-        key: &ObjectKey,
+    pub fn stream<'a>(
+        &'a self,
+        key: &'a ObjectKey,
         range: Option<ByteRange>,
-        if_match: Option<&str>,
-    ) -> Result<BlobReader, BlobError> {
-        let path = key.to_path();
-        let result = retrying("get", || async {
-            let options = GetOptions {
-                range: range.map(|range| match range {
-                    ByteRange::From(start) => GetRange::Offset(start),
-                    ByteRange::Between(start, end) => GetRange::Bounded(start..end),
-                    ByteRange::Last(count) => GetRange::Suffix(count),
-                }),
-                if_match: if_match.map(str::to_owned),
-                ..GetOptions::default()
-            };
-            match self.inner.objects.get_opts(&path, options).await {
-                Ok(result) => Ok(result),
-                Err(error) => Err(self.inner.explain_range(key, range, &error).await),
-            }
+        if_match: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<BlobReader, BlobError>> {
+        Box::pin(async move {
+            let path = key.to_path();
+            let result = retrying("get", || async {
+                let options = GetOptions {
+                    range: range.map(|range| match range {
+                        ByteRange::From(start) => GetRange::Offset(start),
+                        ByteRange::Between(start, end) => GetRange::Bounded(start..end),
+                        ByteRange::Last(count) => GetRange::Suffix(count),
+                    }),
+                    if_match: if_match.map(str::to_owned),
+                    ..GetOptions::default()
+                };
+                match self.inner.objects.get_opts(&path, options).await {
+                    Ok(result) => Ok(result),
+                    Err(error) => Err(self.inner.explain_range(key, range, &error).await),
+                }
+            })
+            .await?;
+            let info = self.inner.info(key, &result.meta).await?;
+            let range = result.range.clone();
+            Ok(BlobReader { info, range, stream: chunks(key, result) })
         })
-        .await?;
-        let info = self.inner.info(key, &result.meta).await?;
-        let range = result.range.clone();
-        Ok(BlobReader { info, range, stream: chunks(key, result) })
     }
 
     /// What is known about the object.
     ///
     /// # Errors
     /// [`BlobError::NotFound`] and the general ones.
-    pub async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, BlobError> {
-        retrying("head", || async {
-            match self.inner.meta(key).await? {
-                Some(meta) => self.inner.info(key, &meta).await,
-                None => Err(BlobError::NotFound { key: key.to_string() }),
-            }
+    pub fn head<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<ObjectInfo, BlobError>> {
+        Box::pin(async move {
+            retrying("head", || async {
+                match self.inner.meta(key).await? {
+                    Some(meta) => self.inner.info(key, &meta).await,
+                    None => Err(BlobError::NotFound { key: key.to_string() }),
+                }
+            })
+            .await
         })
-        .await
     }
 
     /// Whether an object stands under the key.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::status::text_enum;
 
@@ -31,7 +31,8 @@ pub struct JobError {
     pub class: ErrorClass,
     /// Stable, snake_case.
     pub code: Cow<'static, str>,
-    /// What went wrong and what to do about it.
+    /// What went wrong and what to do about it. Without U+0000, which PostgreSQL's texts can't hold.
+    #[serde(deserialize_with = "without_nul")]
     pub message: String,
     /// Whether the fault is the user's own (an encrypted file, an absent field): then it is failed, but no alarm.
     #[serde(default)]
@@ -46,7 +47,7 @@ impl JobError {
         Self {
             class,
             code: code.into(),
-            message: message.to_string(),
+            message: replace_nul(message.to_string()),
             user_fault: false,
             retry_after_ms: None,
         }
@@ -78,6 +79,14 @@ impl JobError {
         self.retry_after_ms = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
         self
     }
+}
+
+fn without_nul<'de, D: Deserializer<'de>>(message: D) -> Result<String, D::Error> {
+    String::deserialize(message).map(replace_nul)
+}
+
+fn replace_nul(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 /// One thing that is wrong with a document that a user sent.

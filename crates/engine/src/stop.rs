@@ -12,8 +12,6 @@ pub enum Stop {
     BudgetExceeded,
     /// The worker shuts down: checkpoint and come back; the rest is done elsewhere.
     Draining,
-    /// The tree's budget was closed: save what there is and return a partial outcome.
-    TreeStopped,
     /// A person cancelled the job: save what there is and come back.
     Cancelled,
     /// The run is no longer the job's: come back at once, nothing that is written counts.
@@ -30,9 +28,8 @@ impl Stop {
         match self {
             Self::BudgetExceeded => 1,
             Self::Draining => 2,
-            Self::TreeStopped => 3,
-            Self::Cancelled => 4,
-            Self::LeaseLost => 5,
+            Self::Cancelled => 3,
+            Self::LeaseLost => 4,
         }
     }
 }
@@ -42,7 +39,6 @@ impl From<StopReason> for Stop {
         match reason {
             StopReason::Cancelled => Self::Cancelled,
             StopReason::LeaseLost => Self::LeaseLost,
-            StopReason::TreeStopped => Self::TreeStopped,
         }
     }
 }

@@ -62,17 +62,59 @@ pub(crate) fn start(
 }
 
 async fn beat(beater: &mut dyn Beater, board: &Board) {
-    match beater.beat(&board.held()).await {
+    let held = board.held();
+    match beater.beat(&held).await {
         Ok(reply) => board.obey(&reply.stop),
         Err(EngineError::WorkerDead) => {
             tracing::error!("this worker was declared dead; its runs are thrown away");
             metrics::counter!("windrow_worker_deaths_total").increment(1);
-            board.stop_all(Stop::LeaseLost);
+            // not those that were claimed meanwhile, in the name of the worker that has taken its place
+            board.stop(&held, Stop::LeaseLost);
         }
         Err(error @ EngineError::TurnedAway(_)) => {
             tracing::error!(%error, "this worker's runs are thrown away");
             board.stop_all(Stop::LeaseLost);
         }
         Err(error) => tracing::warn!(%error, "a beat did not get through"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use windrow_core::{JobId, RunNo, TestClock};
+    use windrow_engine::{BeatReply, RunRef, StopSignal};
+
+    use super::*;
+
+    /// Dead at its first beat; what is claimed meanwhile is claimed in the name of its successor.
+    struct Succeeded {
+        board: Arc<Board>,
+        claimed: RunRef,
+        signal: Option<StopSignal>,
+    }
+
+    #[async_trait]
+    impl Beater for Succeeded {
+        fn every(&self) -> Duration {
+            Duration::from_secs(5)
+        }
+
+        async fn beat(&mut self, _held: &[RunRef]) -> Result<BeatReply, EngineError> {
+            self.signal = Some(self.board.add(self.claimed));
+            Err(EngineError::WorkerDead)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dead_workers_runs_are_stopped_and_not_those_of_its_successor() {
+        let clock = TestClock::shared();
+        let run = |n| RunRef { job: JobId::new(&*clock), run: RunNo(n) };
+        let board = Arc::new(Board::new());
+        let lost = board.add(run(1));
+        let mut beater = Succeeded { board: Arc::clone(&board), claimed: run(2), signal: None };
+        beat(&mut beater, &board).await;
+        assert_eq!(lost.get(), Some(Stop::LeaseLost));
+        assert_eq!(beater.signal.expect("it has beaten").get(), None);
     }
 }

@@ -49,6 +49,11 @@ impl Board {
         }
     }
 
+    pub(crate) fn stop(&self, held: &[RunRef], why: Stop) {
+        let runs = self.runs();
+        held.iter().filter_map(|run| runs.get(run)).for_each(|signal| signal.stop(why));
+    }
+
     pub(crate) fn stop_all(&self, why: Stop) {
         self.runs().values().for_each(|signal| signal.stop(why));
     }

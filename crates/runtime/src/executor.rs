@@ -185,9 +185,6 @@ fn run_end(outcome: Result<Outcome, RunError>) -> Option<RunEnd> {
         Err(RunError::Stopped(Stop::BudgetExceeded)) => {
             RunEnd::Failed { error: JobError::budget("the budget has no room for the next call") }
         }
-        Err(RunError::Stopped(Stop::TreeStopped)) => {
-            RunEnd::Failed { error: JobError::budget("the budget of the job's tree is spent") }
-        }
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use futures::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres, SqlStr, Sqlite, SqliteConnection, Transaction};
 
@@ -164,40 +165,44 @@ impl Tx {
 
     /// Returns once the commit is on disk. An error of the kind [`StoreError::UnknownOutcome`] leaves open whether it
     /// is; after any other it is not.
-    pub async fn commit(mut self) -> Result<(), StoreError> {
-        let (hook, tags) = (self.means.ends.take(), std::mem::take(&mut self.tags));
-        if let Err(error) = self.conn.strike(FaultPoint::BeforeCommit) {
-            self.rollback().await?;
-            return Err(error);
-        }
-        let Conn { link, faults } = self.conn;
-        let done = match link {
-            Link::SqliteTx(tx) => tx.commit().await,
-            Link::PostgresTx(tx) => tx.commit().await,
-            Link::Sqlite(_) | Link::Postgres(_) => unreachable!("a Tx is only made of a transaction"),
-        };
-        done.map_err(|error| match StoreError::from_sqlx("COMMIT", error) {
-            StoreError::Unreachable(message) => StoreError::UnknownOutcome(message),
-            error => error,
-        })?;
-        if let Some(hook) = hook.filter(|_| !tags.is_empty()) {
-            hook.committed(tags);
-        }
-        match faults {
-            Some(hook) if hook.strikes(FaultPoint::AfterCommit) => {
-                Err(StoreError::UnknownOutcome("injected: the reply was lost".to_owned()))
+    pub fn commit(mut self) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(async move {
+            let (hook, tags) = (self.means.ends.take(), std::mem::take(&mut self.tags));
+            if let Err(error) = self.conn.strike(FaultPoint::BeforeCommit) {
+                self.rollback().await?;
+                return Err(error);
             }
-            _ => Ok(()),
-        }
+            let Conn { link, faults } = self.conn;
+            let done = match link {
+                Link::SqliteTx(tx) => tx.commit().await,
+                Link::PostgresTx(tx) => tx.commit().await,
+                Link::Sqlite(_) | Link::Postgres(_) => unreachable!("a Tx is only made of a transaction"),
+            };
+            done.map_err(|error| match StoreError::from_sqlx("COMMIT", error) {
+                StoreError::Unreachable(message) => StoreError::UnknownOutcome(message),
+                error => error,
+            })?;
+            if let Some(hook) = hook.filter(|_| !tags.is_empty()) {
+                hook.committed(tags);
+            }
+            match faults {
+                Some(hook) if hook.strikes(FaultPoint::AfterCommit) => {
+                    Err(StoreError::UnknownOutcome("injected: the reply was lost".to_owned()))
+                }
+                _ => Ok(()),
+            }
+        })
     }
 
-    pub async fn rollback(self) -> Result<(), StoreError> {
-        let done = match self.conn.link {
-            Link::SqliteTx(tx) => tx.rollback().await,
-            Link::PostgresTx(tx) => tx.rollback().await,
-            Link::Sqlite(_) | Link::Postgres(_) => unreachable!("a Tx is only made of a transaction"),
-        };
-        done.map_err(|error| StoreError::from_sqlx("ROLLBACK", error))
+    pub fn rollback(self) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(async move {
+            let done = match self.conn.link {
+                Link::SqliteTx(tx) => tx.rollback().await,
+                Link::PostgresTx(tx) => tx.rollback().await,
+                Link::Sqlite(_) | Link::Postgres(_) => unreachable!("a Tx is only made of a transaction"),
+            };
+            done.map_err(|error| StoreError::from_sqlx("ROLLBACK", error))
+        })
     }
 
     /// Starts a part that can be undone alone. Must be ended by [`Tx::release`] or [`Tx::rollback_to`], innermost

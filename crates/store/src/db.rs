@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{PgPool, SqlitePool};
@@ -146,62 +147,72 @@ impl Db {
     }
 
     /// Starts a transaction that may write. On SQLite it waits until it is the one writer.
-    pub async fn begin(&self) -> Result<Tx, StoreError> {
-        let link = match &self.pools {
-            Pools::Sqlite { writer, .. } => {
-                Link::SqliteTx(sql("BEGIN", writer.begin_with("BEGIN IMMEDIATE").await)?)
-            }
-            Pools::Postgres { writers, .. } => Link::PostgresTx(sql("BEGIN", writers.begin().await)?),
-        };
-        Ok(Tx::new(link, self.faults.clone(), self.means()))
+    pub fn begin(&self) -> BoxFuture<'_, Result<Tx, StoreError>> {
+        Box::pin(async move {
+            let link = match &self.pools {
+                Pools::Sqlite { writer, .. } => {
+                    Link::SqliteTx(sql("BEGIN", writer.begin_with("BEGIN IMMEDIATE").await)?)
+                }
+                Pools::Postgres { writers, .. } => Link::PostgresTx(sql("BEGIN", writers.begin().await)?),
+            };
+            Ok(Tx::new(link, self.faults.clone(), self.means()))
+        })
     }
 
     /// A connection for reads; on SQLite it can't write. It fails with [`StoreError::TimeLimit`] past the read limit.
-    pub async fn read(&self) -> Result<Conn, StoreError> {
-        let link = match &self.pools {
-            Pools::Sqlite { readers, .. } => {
-                let mut conn = sql("acquire", readers.acquire().await)?;
-                let deadline = Instant::now() + self.options.read_limit;
-                let mut handle = sql("acquire", conn.lock_handle().await)?;
-                // asked every 10,000 virtual machine steps, some 100 µs
-                handle.set_progress_handler(10_000, move || Instant::now() < deadline);
-                drop(handle);
-                Link::Sqlite(conn)
-            }
-            Pools::Postgres { readers, .. } => Link::Postgres(sql("acquire", readers.acquire().await)?),
-        };
-        Ok(Conn::new(link, None))
+    pub fn read(&self) -> BoxFuture<'_, Result<Conn, StoreError>> {
+        Box::pin(async move {
+            let link = match &self.pools {
+                Pools::Sqlite { readers, .. } => {
+                    let mut conn = sql("acquire", readers.acquire().await)?;
+                    let deadline = Instant::now() + self.options.read_limit;
+                    let mut handle = sql("acquire", conn.lock_handle().await)?;
+                    // asked every 10,000 virtual machine steps, some 100 µs
+                    handle.set_progress_handler(10_000, move || Instant::now() < deadline);
+                    drop(handle);
+                    Link::Sqlite(conn)
+                }
+                Pools::Postgres { readers, .. } => Link::Postgres(sql("acquire", readers.acquire().await)?),
+            };
+            Ok(Conn::new(link, None))
+        })
     }
 
     /// A snapshot for reads that must agree with each other. Drop it, or roll it back, when done.
-    pub async fn snapshot(&self) -> Result<Tx, StoreError> {
-        let link = match &self.pools {
-            Pools::Sqlite { readers, .. } => Link::SqliteTx(sql("BEGIN", readers.begin().await)?),
-            Pools::Postgres { readers, .. } => {
-                let begin = readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await;
-                Link::PostgresTx(sql("BEGIN", begin)?)
-            }
-        };
-        Ok(Tx::new(link, None, Means::default()))
+    pub fn snapshot(&self) -> BoxFuture<'_, Result<Tx, StoreError>> {
+        Box::pin(async move {
+            let link = match &self.pools {
+                Pools::Sqlite { readers, .. } => Link::SqliteTx(sql("BEGIN", readers.begin().await)?),
+                Pools::Postgres { readers, .. } => {
+                    let begin = readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await;
+                    Link::PostgresTx(sql("BEGIN", begin)?)
+                }
+            };
+            Ok(Tx::new(link, None, Means::default()))
+        })
     }
 
     /// The SQLite writer outside a transaction, for PRAGMAs and checkpoints of the log; PostgreSQL: any connection.
-    pub async fn writer(&self) -> Result<Conn, StoreError> {
-        let link = match &self.pools {
-            Pools::Sqlite { writer, .. } => Link::Sqlite(sql("acquire", writer.acquire().await)?),
-            Pools::Postgres { writers, .. } => Link::Postgres(sql("acquire", writers.acquire().await)?),
-        };
-        Ok(Conn::new(link, None))
+    pub fn writer(&self) -> BoxFuture<'_, Result<Conn, StoreError>> {
+        Box::pin(async move {
+            let link = match &self.pools {
+                Pools::Sqlite { writer, .. } => Link::Sqlite(sql("acquire", writer.acquire().await)?),
+                Pools::Postgres { writers, .. } => Link::Postgres(sql("acquire", writers.acquire().await)?),
+            };
+            Ok(Conn::new(link, None))
+        })
     }
 
     /// A connection that neither jobs nor readers use: for beats and NOTIFY on PostgreSQL, for checkpoints of the log on
     /// SQLite.
-    pub async fn aside(&self) -> Result<Conn, StoreError> {
-        let link = match &self.pools {
-            Pools::Sqlite { aside, .. } => Link::Sqlite(sql("acquire", aside.acquire().await)?),
-            Pools::Postgres { aside, .. } => Link::Postgres(sql("acquire", aside.acquire().await)?),
-        };
-        Ok(Conn::new(link, None))
+    pub fn aside(&self) -> BoxFuture<'_, Result<Conn, StoreError>> {
+        Box::pin(async move {
+            let link = match &self.pools {
+                Pools::Sqlite { aside, .. } => Link::Sqlite(sql("acquire", aside.acquire().await)?),
+                Pools::Postgres { aside, .. } => Link::Postgres(sql("acquire", aside.acquire().await)?),
+            };
+            Ok(Conn::new(link, None))
+        })
     }
 
     /// A PostgreSQL connection outside the pool, on the LISTEN URL: for LISTEN, NOTIFY and beats. None on SQLite.

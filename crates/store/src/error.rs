@@ -36,6 +36,9 @@ pub enum StoreError {
     /// A value that the schema refuses (CHECK, NOT NULL, foreign key).
     #[error("refused by the schema: {constraint}")]
     Refused { constraint: String },
+    /// A text with a character that the database has none for: U+0000 in PostgreSQL.
+    #[error("a text can't be kept: {0}")]
+    BadText(String),
     /// No space, or the disk would not take the bytes (a failed fsync included). What was being committed is not.
     #[error("the disk under the database failed or is full: {0}; free space or mend the disk, then restart")]
     Disk(String),
@@ -80,7 +83,7 @@ impl StoreError {
 
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Conflict { .. } | Self::Refused { .. } => Fault::Caller,
+            Self::Conflict { .. } | Self::Refused { .. } | Self::BadText(_) => Fault::Caller,
             Self::BadUrl { .. }
             | Self::Unreachable(_)
             | Self::Busy(_)
@@ -184,6 +187,8 @@ fn from_postgres(statement: &str, error: &sqlx::postgres::PgDatabaseError) -> St
     match error.code() {
         "23505" => StoreError::Conflict { constraint: constraint() },
         code if code.starts_with("23") => StoreError::Refused { constraint: constraint() },
+        // as it is, and escaped within JSON
+        "22021" | "22P05" => StoreError::BadText(message),
         "40001" | "40P01" | "55P03" => StoreError::Busy(message),
         "57014" => StoreError::TimeLimit(message),
         "53100" | "58030" => StoreError::Disk(message),

@@ -297,7 +297,8 @@ const SENT: &str = "SELECT k.job_seq AS key, CASE WHEN EXISTS (
 /// Money that is spent may be more than what the calls say: calls go with their jobs, a child before its root, and work
 /// counts in some budgets too.
 const BUDGETS_SQL: &str = "SELECT b.id,
-         b.reserved <> coalesce(c.worst, 0) + coalesce(u.reserved, 0) AS reserved,
+         b.reserved <> coalesce(c.worst, 0)
+             + (SELECT coalesce(sum(u.reserved), 0) FROM budgets u WHERE u.parent_id = b.id) AS reserved,
          b.spent < (WITH RECURSIVE tree(seq) AS (
                  SELECT j.seq FROM jobs j WHERE j.id = b.id
                  UNION ALL SELECT j.seq FROM tree t JOIN jobs j ON j.parent_seq = t.seq)
@@ -306,6 +307,4 @@ const BUDGETS_SQL: &str = "SELECT b.id,
      FROM (SELECT * FROM budgets WHERE id > $1 ORDER BY id LIMIT $2) b
      LEFT JOIN (SELECT budget_id, sum(worst) AS worst FROM calls WHERE state = 'sent' GROUP BY budget_id) c
          ON c.budget_id = b.id
-     LEFT JOIN (SELECT parent_id, sum(reserved) AS reserved FROM budgets WHERE parent_id IS NOT NULL GROUP BY parent_id) u
-         ON u.parent_id = b.id
      ORDER BY b.id";

@@ -117,8 +117,6 @@ pub enum StopReason {
     Cancelled,
     /// The lease is gone: what the run does from now on counts for nothing.
     LeaseLost,
-    /// The tree's budget was closed.
-    TreeStopped,
 }
 
 /// A run that must stop.

@@ -10,6 +10,7 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use reqwest::blocking::Client;
 use reqwest::redirect::Policy;
 use serde_json::{Map, Value, json};
+use windrow_test_support::TestDb;
 
 use crate::document::{instance, path_parameters};
 use crate::harness::{Answer, Api, Windrow};
@@ -219,7 +220,17 @@ fn judge(operation: &Value, answer: &Answer) -> Result<(), String> {
 
 #[test]
 fn every_answer_is_one_that_the_document_names() {
-    let windrow = Windrow::new();
+    attack(&Windrow::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_one_that_the_document_names_on_postgresql() {
+    let db = TestDb::postgres().await;
+    let url = db.url().to_owned();
+    tokio::task::spawn_blocking(move || attack(&Windrow::new().with_env("DATABASE_URL", url))).await.unwrap();
+}
+
+fn attack(windrow: &Windrow) {
     let mut server = windrow.up();
     let mut ids = one_of_each(&server.api(&windrow.token("alice", "admin")));
     // whoever is disabled on the way is none of the two

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tracing::Instrument as _;
 use windrow_api_types::worker::{ClaimRequest, Lease, RunEnd, RunRef, SCHEMA_VERSION};
 use windrow_core::{JobError, TraceParent};
+use windrow_store::Conn;
 use windrow_store::hot::{self, Claimed};
-use windrow_store::{Conn, StoreError};
 
 use super::runs::{Holder, Served};
 use super::{LocalEngine, at, json, known_version};
@@ -43,7 +43,8 @@ impl LocalEngine {
             let Err(Ok(unheard)) = reply.send(engine.claim_once(&request).await) else { return };
             for lease in unheard {
                 if let Err(error) = engine.end_run(lease.run, RunEnd::Released).await {
-                    tracing::warn!(run = %lease.run, %error, "a lease that nobody took is left to be rescued");
+                    tracing::warn!(run = %lease.run, %error, "a lease that nobody took can't go back in line yet");
+                    engine.inner.runs.leave_behind(lease.run);
                 }
             }
         });
@@ -62,28 +63,48 @@ impl LocalEngine {
         let mut leases = Vec::with_capacity(claimed.len());
         let mut reader = None;
         for claimed in claimed {
-            let run = RunRef { job: claimed.id, run: claimed.at.run };
+            let (run, at) = (RunRef { job: claimed.id, run: claimed.at.run }, claimed.at);
             match self.prepare(run, claimed, &mut reader).await {
                 Ok(Some(lease)) if lease.suspect && self.inner.settings.isolate => {
                     self.inner.runs.set_aside(lease);
                 }
                 Ok(Some(lease)) => leases.push(lease),
                 Ok(None) => {}
-                Err(EngineError::Job(error)) => drop(self.end_run(run, RunEnd::Failed { error }).await?),
-                Err(error) => {
-                    // Nothing was handed out: the next claim finds the job in line again.
-                    tracing::warn!(%run, %error, "a claimed run could not be prepared");
-                    self.end_run(run, RunEnd::Released).await?;
-                }
+                Err(error) => self.end_unprepared(run, at, error).await,
             }
         }
         Ok(leases)
+    }
+
+    /// Nothing was handed out: the run ends before it began. The other runs of its claim have no part in that.
+    async fn end_unprepared(&self, run: RunRef, at: hot::RunRef, error: EngineError) {
+        tracing::warn!(%run, %error, "a claimed run could not be prepared");
+        let failure = match error {
+            EngineError::Job(error) => Some(error),
+            // It is tried again after a while, and not for ever: in line at once, it would be claimed at once.
+            EngineError::Invalid(why) => Some(JobError::transient("not_prepared", why)),
+            _ => None,
+        };
+        let end = failure.clone().map_or(RunEnd::Released, |error| RunEnd::Failed { error });
+        let ended = match (self.end_run(run, end).await, failure) {
+            // Its row can't be read for its end either: it goes without its workload's say.
+            (Err(EngineError::Invalid(_)), Some(error)) => self
+                .write_ends(vec![hot::EndRun { at, end: hot::End::Fail { error, dead_letter: true } }])
+                .await
+                .map(drop),
+            (ended, _) => ended.map(drop),
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%run, %error, "a claimed run can't go back in line yet");
+            self.inner.runs.leave_behind(run);
+        }
     }
 
     async fn take(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, EngineError> {
         // One at a time: what is held and handed out must agree whenever strays are looked for.
         let _alone = self.inner.runs.claiming().await;
         self.let_in(request)?;
+        self.release_strays().await?;
         let registry = &self.inner.parts.registry;
         let leased = self.inner.settings.leased;
         let known = |name: &&str| {
@@ -116,8 +137,9 @@ impl LocalEngine {
             }
             Err(error) => {
                 // It may be that something was claimed: nobody would run it.
+                self.inner.runs.may_have_strays();
                 if let Err(error) = self.release_strays().await {
-                    tracing::warn!(%error, "runs of a claim with unknown outcome are left to be rescued");
+                    tracing::warn!(%error, "runs of a claim with unknown outcome can't go back in line yet");
                 }
                 Err(error.into())
             }
@@ -137,12 +159,23 @@ impl LocalEngine {
         self.write_ends(ends).await.map(drop)
     }
 
-    /// What this worker holds in the database without having handed it out goes back in line.
+    /// What this worker holds in the database without anybody running it goes back in line, when there may be such. This
+    /// worker is alive, so that nobody else would find it. The caller is the only one who is claiming.
     async fn release_strays(&self) -> Result<(), EngineError> {
-        let held = self.store().held(self.worker()).await?;
-        let strays = held.into_iter().filter(|run| !self.inner.runs.is_handed_out(*run));
-        let ends = strays.map(|at| hot::EndRun { at, end: hot::End::Release }).collect();
-        self.write_ends(ends).await.map(drop)
+        if !self.inner.runs.take_strays() {
+            return Ok(());
+        }
+        let released = async {
+            let held = self.store().held(self.worker()).await?;
+            let strays = held.into_iter().filter(|run| !self.inner.runs.is_handed_out(*run));
+            let ends = strays.map(|at| hot::EndRun { at, end: hot::End::Release }).collect();
+            self.write_ends(ends).await.map(drop)
+        };
+        let released = released.await;
+        if released.is_err() {
+            self.inner.runs.may_have_strays();
+        }
+        released
     }
 
     /// Reads what the run needs to begin. None: the run has ended already.
@@ -158,7 +191,7 @@ impl LocalEngine {
             None => None,
             Some(checkpoint) => {
                 known_version("checkpoint", checkpoint.schema_version)?;
-                Some(json("checkpoints", claimed.at.job, &checkpoint.state)?)
+                Some(json("checkpoints", claimed.at.job, &checkpoint.state).map_err(unreadable)?)
             }
         };
         let served = Arc::new(self.of_claim(&claimed, reader).await?);
@@ -167,7 +200,7 @@ impl LocalEngine {
             self.end_run(run, RunEnd::Failed { error: JobError::cancelled() }).await?;
             return Ok(None);
         }
-        let traceparent = traceparent(&claimed)?;
+        let traceparent = traceparent(run, &claimed);
         let span = load_span(run, &claimed, traceparent);
         let conn = self.reader(reader).await?;
         let input = workload.load(conn, &served.record).instrument(span).await?;
@@ -207,7 +240,7 @@ impl LocalEngine {
                 owner: claimed.owner,
                 parent: claimed.parent,
                 child_key: claimed.child_key.clone(),
-                spec: json("jobs", claimed.at.job, &claimed.spec)?,
+                spec: json("jobs", claimed.at.job, &claimed.spec).map_err(unreadable)?,
                 submitted_at: claimed.submitted_at,
                 budget,
                 run: Some(claimed.at.run),
@@ -239,10 +272,18 @@ fn measure(claimed: &[Claimed], took: Duration) {
     }
 }
 
-/// The job's, as its submit left it.
-fn traceparent(claimed: &Claimed) -> Result<Option<TraceParent>, EngineError> {
+/// What stands in a row can't be read, and never will: its job ends by it.
+fn unreadable(error: EngineError) -> EngineError {
+    EngineError::Job(JobError::permanent("unreadable_job", error))
+}
+
+/// The job's, as its submit left it. Without one that can be read, the run has a trace of its own.
+fn traceparent(run: RunRef, claimed: &Claimed) -> Option<TraceParent> {
     let read = claimed.traceparent.as_deref().map(str::parse).transpose();
-    read.map_err(|error| StoreError::invariant("jobs", "traceparent", claimed.at.job, error).into())
+    read.unwrap_or_else(|error| {
+        tracing::warn!(%run, %error, "the job's traceparent can't be read");
+        None
+    })
 }
 
 fn load_span(run: RunRef, claimed: &Claimed, traceparent: Option<TraceParent>) -> tracing::Span {

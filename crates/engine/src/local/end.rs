@@ -32,20 +32,16 @@ impl LocalEngine {
         self.write_use(at(run, &served)).await?;
         let attempted = !matches!(end, RunEnd::Released | RunEnd::Await);
         let span = tracing::debug_span!("commit", job_id = %run.job, run = run.run.0);
-        let reply = match self.end_with(run, &served, end).instrument(span).await {
-            // The workload's commit, or an output that can't be recorded: rolled back, and the run ends of it.
-            Err(EngineError::Job(error)) => self.end_with(run, &served, RunEnd::Failed { error }).await,
-            reply => reply,
-        };
-        let reply = match reply {
-            // It refuses the failure, too: the job must end all the same.
-            Err(EngineError::Job(error)) => {
-                tracing::error!(%run, %error, "the workload's commit failed for a failed run, too");
-                let end = EndRun { at: at(run, &served), end: self.failure(error, &served) };
-                self.write_ends(vec![end]).await.map(|ended| reply_of(&ended[0]))
-            }
-            reply => reply,
-        };
+        let mut reply = self.end_with(run, &served, end).instrument(span).await;
+        // The workload's commit, or an end that can't be recorded: rolled back, and the run ends of it.
+        if let Some(error) = unrecorded(run, &reply) {
+            reply = self.end_with(run, &served, RunEnd::Failed { error }).await;
+        }
+        // The failure, too. The worker lives, so nobody else would find the run: it ends without its workload.
+        if let Some(error) = unrecorded(run, &reply) {
+            let end = EndRun { at: at(run, &served), end: self.failure(error, &served) };
+            reply = self.write_ends(vec![end]).await.map(|ended| reply_of(&ended[0]));
+        }
         if reply.is_ok() {
             self.inner.runs.forget(run, at(run, &served));
         }
@@ -219,6 +215,21 @@ impl LocalEngine {
             }
         }
     }
+}
+
+/// What a run fails of whose end was refused for good.
+fn unrecorded(run: RunRef, reply: &Result<EndReply, EngineError>) -> Option<JobError> {
+    let error = match reply {
+        Err(EngineError::Job(error)) => error.clone(),
+        // Its text may be what the database refuses.
+        Err(EngineError::Invalid(_)) => JobError::permanent(
+            "end_refused",
+            "the run's end could not be recorded; the log of the process that ran it says why",
+        ),
+        _ => return None,
+    };
+    tracing::error!(%run, error = ?reply.as_ref().err(), "the run's end was refused");
+    Some(error)
 }
 
 fn reply_of(ended: &Ended) -> EndReply {

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::io::ReaderStream;
 use windrow_api_types::worker::{RunRef, StoredObject};
 use windrow_blob::{BlobError, BlobErrorClass, ByteRange, ObjectAttributes, ObjectKey, Prefix, PutReceipt};
+use windrow_store::StoreError;
 use windrow_store::hot::{self, StorageUse};
 
 use super::runs::Served;
@@ -131,7 +132,8 @@ impl LocalEngine {
             return Ok(());
         }
         let written = self.store().use_storage(at, used).await;
-        if written.is_err() {
+        // Where nobody knows whether it was written, it counts as written: better a put too few on the bill than one twice.
+        if matches!(&written, Err(error) if !matches!(error, StoreError::UnknownOutcome(_))) {
             self.inner.runs.count_use(at, used);
         }
         Ok(written?)

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 use windrow_api_types::worker::{BeatReply, Lease, RunRef, StopOrder, StopReason};
 use windrow_blob::{InstallationSalt, OwnerHash};
@@ -48,6 +49,8 @@ pub(super) struct Runs {
     under_way: Arc<tokio::sync::RwLock<()>>,
     /// What runs have put and got since it was last written down.
     used: Mutex<HashMap<hot::RunRef, StorageUse>>,
+    /// Whether the database may hold runs in this worker's name that nobody runs.
+    strays: AtomicBool,
     /// Set once nothing may be handed out any more; read and written by whoever is claiming.
     closed: AtomicBool,
 }
@@ -81,6 +84,22 @@ impl Runs {
         self.runs().remove(&run);
         self.handed_out().remove(&at);
         self.used().remove(&at);
+    }
+
+    /// The run goes back in line as soon as the database takes it: nobody runs it.
+    pub(super) fn leave_behind(&self, run: RunRef) {
+        self.runs().remove(&run);
+        self.handed_out().retain(|_, holder| holder.run != run);
+        self.may_have_strays();
+    }
+
+    pub(super) fn may_have_strays(&self) {
+        self.strays.store(true, Ordering::Release);
+    }
+
+    /// Whether there may be strays, which are the caller's from now on.
+    pub(super) fn take_strays(&self) -> bool {
+        self.strays.swap(false, Ordering::AcqRel)
     }
 
     /// Adds to what a run has used.
@@ -216,8 +235,8 @@ impl LocalEngine {
     ///
     /// # Errors
     /// [`EngineError::Stale`] when there is no such job.
-    pub async fn workload_of(&self, run: RunRef) -> Result<String, EngineError> {
-        Ok(self.served(run).await?.workload.clone())
+    pub fn workload_of(&self, run: RunRef) -> BoxFuture<'_, Result<String, EngineError>> {
+        Box::pin(async move { Ok(self.served(run).await?.workload.clone()) })
     }
 
     /// The workloads of this process that are among `wanted`; all when that is empty.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use windrow_api_types::worker::{Checkpoint, FreeCall, JournalEntry, Part, Progress, RunRef, SCHEMA_VERSION};
 use windrow_blob::ObjectKey;
-use windrow_core::PicoUsd;
+use windrow_core::{CallId, PicoUsd};
 use windrow_store::held;
 use windrow_store::hot::{self, CallUsage, Fenced, SaveAnswer};
 
@@ -168,8 +168,8 @@ fn progress_row(at: hot::RunRef, progress: Progress) -> hot::Progress {
     }
 }
 
-fn free_usage(call: FreeCall) -> CallUsage {
-    CallUsage {
+fn free_usage(call: FreeCall) -> (CallId, CallUsage) {
+    let usage = CallUsage {
         model: call.model,
         step: Some(call.step),
         input_tokens: call.input_tokens,
@@ -179,7 +179,8 @@ fn free_usage(call: FreeCall) -> CallUsage {
         price_version: Some(call.price_version),
         provider_request_id: call.provider_request_id,
         duration_us: Some(micros(call.duration_ms)),
-    }
+    };
+    (call.call, usage)
 }
 
 pub(super) fn micros(millis: u64) -> i64 {

@@ -1,5 +1,6 @@
 //! Approval: a job that needs a person's yes has no row in `ready` until it has it.
 
+use futures::future::BoxFuture;
 use windrow_core::{ErrorClass, JobError, JobSeq, RunOutcome, Timestamp};
 
 use super::CHUNK;
@@ -46,24 +47,29 @@ pub async fn reject(
 }
 
 /// Rejects up to 500 jobs that were submitted before `before` and that nobody has approved; gives how many.
-pub async fn expire_approvals(
+pub fn expire_approvals(
     tx: &mut Tx,
     before: Timestamp,
     now: Timestamp,
-) -> Result<(usize, Closing), StoreError> {
-    let sql = "SELECT j.seq FROM jobs j
+) -> BoxFuture<'_, Result<(usize, Closing), StoreError>> {
+    Box::pin(async move {
+        let sql = "SELECT j.seq FROM jobs j
          WHERE j.needs_approval AND j.approved_at IS NULL AND j.created_at < $1
            AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.job_seq = j.seq)
          ORDER BY j.created_at LIMIT $2";
-    let seqs: Vec<JobSeq> = fetch_all!(tx, scalar i64, sql, before, CHUNK)?.into_iter().map(JobSeq).collect();
-    let mut closing = Closing::default();
-    let heads = heads(tx, seqs.iter().copied(), Hold::Alone).await?;
-    let ended = last_runs(tx, seqs).await?;
-    let open: Vec<&Head> =
-        heads.iter().filter(|head| head.approved_at.is_none() && !ended.contains_key(&head.seq)).collect();
-    let reason = "nobody approved the job in time";
-    close_rejected(tx, &open, "approval_expired", reason, &mut closing, now).await?;
-    Ok((open.len(), closing))
+        let seqs: Vec<JobSeq> =
+            fetch_all!(tx, scalar i64, sql, before, CHUNK)?.into_iter().map(JobSeq).collect();
+        let mut closing = Closing::default();
+        let heads = heads(tx, seqs.iter().copied(), Hold::Alone).await?;
+        let ended = last_runs(tx, seqs).await?;
+        let open: Vec<&Head> = heads
+            .iter()
+            .filter(|head| head.approved_at.is_none() && !ended.contains_key(&head.seq))
+            .collect();
+        let reason = "nobody approved the job in time";
+        close_rejected(tx, &open, "approval_expired", reason, &mut closing, now).await?;
+        Ok((open.len(), closing))
+    })
 }
 
 /// The job, held, if it waits for approval; the outer none when there is no such job.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use futures::future::BoxFuture;
 use windrow_core::{JobError, JobSeq, JobStatus, RunOutcome, Timestamp};
 
 use super::CHUNK;
@@ -26,30 +27,36 @@ pub enum CancelAnswer {
 
 /// Cancels a job. Of its children the queued ones are ended by [`stop_children`], which must be called while
 /// [`Closing::stopping`] says so; running ones are flagged by it.
-pub async fn cancel(tx: &mut Tx, job: JobSeq, now: Timestamp) -> Result<(CancelAnswer, Closing), StoreError> {
-    let mut closing = Closing::default();
-    let mut parents = lock_parents(tx, [job]).await?;
-    let Some(head) = heads(tx, [job], Hold::Alone).await?.pop() else {
-        return Ok((CancelAnswer::NotFound, closing));
-    };
-    let status = status_of(tx, job).await?;
-    if status.is_final() {
-        return Ok((CancelAnswer::AlreadyEnded(status), closing));
-    }
-    flag(tx, [job], now).await?;
-    if matches!(status, JobStatus::PendingApproval | JobStatus::Queued) {
-        let unrun = Unrun::new(RunOutcome::Cancelled, JobError::cancelled());
-        if end_queued(tx, &[&head], &unrun, &parents, &mut closing, now).await? == 1 {
-            tx.tell_ends(&closing.unrun).await?;
-            return Ok((CancelAnswer::Cancelled, closing));
+pub fn cancel(
+    tx: &mut Tx,
+    job: JobSeq,
+    now: Timestamp,
+) -> BoxFuture<'_, Result<(CancelAnswer, Closing), StoreError>> {
+    Box::pin(async move {
+        let mut closing = Closing::default();
+        let mut parents = lock_parents(tx, [job]).await?;
+        let Some(head) = heads(tx, [job], Hold::Alone).await?.pop() else {
+            return Ok((CancelAnswer::NotFound, closing));
+        };
+        let status = status_of(tx, job).await?;
+        if status.is_final() {
+            return Ok((CancelAnswer::AlreadyEnded(status), closing));
         }
-    }
-    if let Some(row) = parents.first_mut() {
-        row.stop("cancel");
-        write_parents(tx, &[row]).await?;
-        closing.stopping = true;
-    }
-    Ok((CancelAnswer::Asked, closing))
+        flag(tx, [job], now).await?;
+        if matches!(status, JobStatus::PendingApproval | JobStatus::Queued) {
+            let unrun = Unrun::new(RunOutcome::Cancelled, JobError::cancelled());
+            if end_queued(tx, &[&head], &unrun, &parents, &mut closing, now).await? == 1 {
+                tx.tell_ends(&closing.unrun).await?;
+                return Ok((CancelAnswer::Cancelled, closing));
+            }
+        }
+        if let Some(row) = parents.first_mut() {
+            row.stop("cancel");
+            write_parents(tx, &[row]).await?;
+            closing.stopping = true;
+        }
+        Ok((CancelAnswer::Asked, closing))
+    })
 }
 
 async fn status_of(tx: &mut Tx, job: JobSeq) -> Result<JobStatus, StoreError> {
@@ -123,37 +130,39 @@ pub struct Stopped {
 
 /// Stops up to 500 children of one parent whose children are to be stopped: queued ones end; when the parent was
 /// cancelled or has ended, running ones are flagged and waiting ones stop their own children.
-pub async fn stop_children(tx: &mut Tx, now: Timestamp) -> Result<Stopped, StoreError> {
-    static NEXT: Sql = Sql::new(|d| {
-        let lock = d.for_update_skip_locked();
-        format!(
-            "SELECT job_seq FROM parents WHERE stopping IS NOT NULL AND NOT stop_done ORDER BY job_seq LIMIT 1{lock}"
-        )
-    });
-    let mut stopped = Stopped::default();
-    let Some(parent) = fetch_optional!(tx, scalar i64, NEXT.of(tx.dialect()))?.map(JobSeq) else {
-        return Ok(stopped);
-    };
-    let stop_after =
-        fetch_optional!(tx, scalar i64, "SELECT stop_after FROM parents WHERE job_seq = $1", parent)?;
-    let page = "SELECT seq FROM jobs WHERE parent_seq = $1 AND seq > $2 ORDER BY seq LIMIT $3";
-    let page = fetch_all!(tx, scalar i64, page, parent, stop_after.unwrap_or(0), CHUNK)?;
-    let page: Vec<JobSeq> = page.into_iter().map(JobSeq).collect();
-    // children that are parents themselves come first in the order of locks
-    let mut rows = lock_parents(tx, page.iter().copied().chain([parent])).await?;
-    let Some(mut row) = rows.pop().filter(|row| row.job_seq == parent) else {
-        return Ok(stopped);
-    };
-    row.stop_after = page.last().map_or(row.stop_after, |seq| seq.0);
-    row.stop_done = page.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX);
-    write_parents(tx, &[&row]).await?;
-    if let Some(verdict) = row.verdict_on_children() {
-        let hard = matches!(row.stopping.as_deref(), Some("cancel" | "ended"));
-        stop_page(tx, &page, &mut rows, &verdict, hard, &mut stopped, now).await?;
-        tx.tell_ends(&stopped.closing.unrun).await?;
-    }
-    stopped.more = true;
-    Ok(stopped)
+pub fn stop_children(tx: &mut Tx, now: Timestamp) -> BoxFuture<'_, Result<Stopped, StoreError>> {
+    Box::pin(async move {
+        static NEXT: Sql = Sql::new(|d| {
+            let lock = d.for_update_skip_locked();
+            format!(
+                "SELECT job_seq FROM parents WHERE stopping IS NOT NULL AND NOT stop_done ORDER BY job_seq LIMIT 1{lock}"
+            )
+        });
+        let mut stopped = Stopped::default();
+        let Some(parent) = fetch_optional!(tx, scalar i64, NEXT.of(tx.dialect()))?.map(JobSeq) else {
+            return Ok(stopped);
+        };
+        let stop_after =
+            fetch_optional!(tx, scalar i64, "SELECT stop_after FROM parents WHERE job_seq = $1", parent)?;
+        let page = "SELECT seq FROM jobs WHERE parent_seq = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+        let page = fetch_all!(tx, scalar i64, page, parent, stop_after.unwrap_or(0), CHUNK)?;
+        let page: Vec<JobSeq> = page.into_iter().map(JobSeq).collect();
+        // children that are parents themselves come first in the order of locks
+        let mut rows = lock_parents(tx, page.iter().copied().chain([parent])).await?;
+        let Some(mut row) = rows.pop().filter(|row| row.job_seq == parent) else {
+            return Ok(stopped);
+        };
+        row.stop_after = page.last().map_or(row.stop_after, |seq| seq.0);
+        row.stop_done = page.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX);
+        write_parents(tx, &[&row]).await?;
+        if let Some(verdict) = row.verdict_on_children() {
+            let hard = matches!(row.stopping.as_deref(), Some("cancel" | "ended"));
+            stop_page(tx, &page, &mut rows, &verdict, hard, &mut stopped, now).await?;
+            tx.tell_ends(&stopped.closing.unrun).await?;
+        }
+        stopped.more = true;
+        Ok(stopped)
+    })
 }
 
 async fn stop_page(

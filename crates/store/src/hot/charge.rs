@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use windrow_core::{BudgetCounts, BudgetId, JobSeq, LedgerKind, PicoUsd, RunNo, Timestamp};
 
 use super::RunRef;
@@ -76,32 +77,34 @@ pub(super) async fn charge_runs(
 }
 
 /// Counts what a run has put and got: for its end while it holds its job, at once when it holds it no more.
-pub async fn use_storage(
+pub fn use_storage(
     tx: &mut Tx,
     at: RunRef,
     used: StorageUse,
     now: Timestamp,
-) -> Result<(), StoreError> {
-    let prices = tx.prices();
-    if !prices.has_storage() || used.is_zero() {
-        return Ok(());
-    }
-    if super::children::hold_run(tx, at).await? == super::Fenced::Applied {
-        let sql = "INSERT INTO storage_use (job_seq, run, puts, gets) VALUES ($1, $2, $3, $4)
+) -> BoxFuture<'_, Result<(), StoreError>> {
+    Box::pin(async move {
+        let prices = tx.prices();
+        if !prices.has_storage() || used.is_zero() {
+            return Ok(());
+        }
+        if super::children::hold_run(tx, at).await? == super::Fenced::Applied {
+            let sql = "INSERT INTO storage_use (job_seq, run, puts, gets) VALUES ($1, $2, $3, $4)
              ON CONFLICT (job_seq, run) DO UPDATE
              SET puts = storage_use.puts + excluded.puts, gets = storage_use.gets + excluded.gets";
-        return execute!(tx, sql, at.job, at.run, used.puts, used.gets).map(drop);
-    }
-    let heads = super::jobs::heads(tx, [at.job], super::jobs::Hold::Share).await?;
-    let worked = heads.iter().map(|head| Worked {
-        at,
-        parent: head.parent_seq,
-        budget: head.budget_id,
-        started_at: None,
-        lost: false,
-    });
-    let worked: Vec<Worked> = worked.collect();
-    charge(tx, prices, &worked, &HashMap::from([(at, used)]), now).await.map(drop)
+            return execute!(tx, sql, at.job, at.run, used.puts, used.gets).map(drop);
+        }
+        let heads = super::jobs::heads(tx, [at.job], super::jobs::Hold::Share).await?;
+        let worked = heads.iter().map(|head| Worked {
+            at,
+            parent: head.parent_seq,
+            budget: head.budget_id,
+            started_at: None,
+            lost: false,
+        });
+        let worked: Vec<Worked> = worked.collect();
+        charge(tx, prices, &worked, &HashMap::from([(at, used)]), now).await.map(drop)
+    })
 }
 
 async fn charge(

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use windrow_core::{JobSeq, RunNo, Timestamp};
+use windrow_core::{CallId, JobSeq, RunNo, Timestamp};
 
 use super::children::hold_run;
 use super::money::{CallUsage, ledger_free_calls};
@@ -34,7 +34,7 @@ pub struct Checkpoint {
     /// Journal keys of the calls whose answers the state and the parts now cover.
     pub covered: Vec<String>,
     /// Calls of price zero since the last checkpoint.
-    pub free_calls: Vec<CallUsage>,
+    pub free_calls: Vec<(CallId, CallUsage)>,
 }
 
 const RUN: &[(&str, Col)] = &[("job_seq", Col::Int), ("run", Col::Int)];
@@ -227,17 +227,18 @@ pub async fn progress(tx: &mut Tx, batch: &[Progress], now: Timestamp) -> Result
         let rows = dialect.rows("$1", "i", &columns);
         format!(
             "INSERT INTO progress (job_seq, run, stage, done, total, at)
-             SELECT i.job_seq, i.run, i.stage, i.done, i.total, $2
-             FROM {rows} CROSS JOIN running r WHERE r.job_seq = i.job_seq AND r.run = i.run
+             SELECT job_seq, run, stage, done, total, $2 FROM {rows} WHERE TRUE
              ON CONFLICT (job_seq) DO UPDATE SET run = excluded.run, stage = excluded.stage, done = excluded.done,
                  total = excluded.total, at = excluded.at"
         )
     });
+    let held = hold_runs(tx, batch.iter().map(|progress| progress.at)).await?;
     // of several in a batch the last one stands; one statement can't touch a row twice
     let mut newest = HashSet::new();
     let rows: Vec<_> = batch
         .iter()
         .rev()
+        .filter(|p| held.contains(&p.at))
         .filter(|p| newest.insert(p.at.job))
         .map(|p| (p.at.job.0, p.at.run.0, &p.stage, p.done, p.total))
         .collect();

@@ -1,5 +1,6 @@
 //! Child jobs: made by a run of their parent, counted in `parents`.
 
+use futures::future::BoxFuture;
 use windrow_core::{JobId, JobSeq, JobStatus, PicoUsd, Priority, Timestamp};
 
 use super::{Fenced, RunRef};
@@ -40,32 +41,34 @@ static QUEUE: Sql = Sql::new(|dialect| {
 });
 
 /// Makes up to 500 children of a run's job.
-pub async fn add_children(
-    tx: &mut Tx,
+pub fn add_children<'a>(
+    tx: &'a mut Tx,
     parent: RunRef,
-    children: &[NewChild],
+    children: &'a [NewChild],
     now: Timestamp,
-) -> Result<Added, StoreError> {
-    if hold_run(tx, parent).await? == Fenced::Stale {
-        return Ok(Added::Stale);
-    }
-    let ensure =
-        "INSERT INTO parents (job_seq, open, held) VALUES ($1, 1, TRUE) ON CONFLICT (job_seq) DO NOTHING";
-    execute!(tx, ensure, parent.job)?;
-    let rows = super::end::lock_parents(tx, [parent.job]).await?;
-    if rows.first().is_none_or(|row| row.stopping.is_some()) {
-        return Ok(Added::Stopping);
-    }
-    let inserted = insert(tx, parent.job, children, now).await?;
-    let counted = if tx.lacks(Guard::ChildOnce) { children.len() } else { inserted.len() };
-    let counted = i64::try_from(counted).unwrap_or(i64::MAX);
-    execute!(tx, "UPDATE parents SET open = open + $2 WHERE job_seq = $1", parent.job, counted)?;
-    let seqs: Vec<(i64,)> = inserted.iter().map(|seq| (*seq,)).collect();
-    if !seqs.is_empty() {
-        execute!(tx, QUEUE.of(tx.dialect()), json_rows(&seqs))?;
-        tx.note(Notes { work: true, ..Notes::default() });
-    }
-    Ok(Added::Added(inserted.len() as u64))
+) -> BoxFuture<'a, Result<Added, StoreError>> {
+    Box::pin(async move {
+        if hold_run(tx, parent).await? == Fenced::Stale {
+            return Ok(Added::Stale);
+        }
+        let ensure =
+            "INSERT INTO parents (job_seq, open, held) VALUES ($1, 1, TRUE) ON CONFLICT (job_seq) DO NOTHING";
+        execute!(tx, ensure, parent.job)?;
+        let rows = super::end::lock_parents(tx, [parent.job]).await?;
+        if rows.first().is_none_or(|row| row.stopping.is_some()) {
+            return Ok(Added::Stopping);
+        }
+        let inserted = insert(tx, parent.job, children, now).await?;
+        let counted = if tx.lacks(Guard::ChildOnce) { children.len() } else { inserted.len() };
+        let counted = i64::try_from(counted).unwrap_or(i64::MAX);
+        execute!(tx, "UPDATE parents SET open = open + $2 WHERE job_seq = $1", parent.job, counted)?;
+        let seqs: Vec<(i64,)> = inserted.iter().map(|seq| (*seq,)).collect();
+        if !seqs.is_empty() {
+            execute!(tx, QUEUE.of(tx.dialect()), json_rows(&seqs))?;
+            tx.note(Notes { work: true, ..Notes::default() });
+        }
+        Ok(Added::Added(inserted.len() as u64))
+    })
 }
 
 async fn insert(

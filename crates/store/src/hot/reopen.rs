@@ -1,5 +1,6 @@
 //! A person's second chance for a job, and a person's last word on a dead letter.
 
+use futures::future::BoxFuture;
 use windrow_core::{JobSeq, JobStatus, PicoUsd, Timestamp};
 
 use super::end::lock_parents;
@@ -26,32 +27,33 @@ pub enum Reopened {
 /// Puts a failed, cancelled or budget-exceeded job in line again, with its children that did not complete. Attempts
 /// start anew, run numbers go on, checkpoints and journals are kept. `cap` raises the tree's budget; a lower one changes
 /// nothing.
-pub async fn reopen(
+pub fn reopen(
     tx: &mut Tx,
     job: JobSeq,
     cap: Option<PicoUsd>,
     now: Timestamp,
-) -> Result<Reopened, StoreError> {
-    lock_parents(tx, [job]).await?;
-    let Some(head) = heads(tx, [job], Hold::Alone).await?.pop() else { return Ok(Reopened::NotFound) };
-    if head.parent_seq.is_some() {
-        return Ok(Reopened::Child);
-    }
-    let status = statuses(tx, [job]).await?.remove(&job).unwrap_or(JobStatus::Queued);
-    let never_approved = head.needs_approval && head.approved_at.is_none();
-    if !status.may_become(JobStatus::Queued) || !status.is_final() || never_approved {
-        return Ok(Reopened::NotEnded(status));
-    }
-    if children_run(tx, job).await? {
-        return Ok(Reopened::Settling);
-    }
-    if let Some(budget) = head.budget_id {
-        let sql =
-            "UPDATE budgets SET closed = FALSE, cap = CASE WHEN $2 > cap THEN $2 ELSE cap END WHERE id = $1";
-        execute!(tx, sql, budget, cap)?;
-    }
-    reopen_each(tx, &[&head], now).await?;
-    Ok(Reopened::Reopened { children: reopen_children(tx, job, now).await? })
+) -> BoxFuture<'_, Result<Reopened, StoreError>> {
+    Box::pin(async move {
+        lock_parents(tx, [job]).await?;
+        let Some(head) = heads(tx, [job], Hold::Alone).await?.pop() else { return Ok(Reopened::NotFound) };
+        if head.parent_seq.is_some() {
+            return Ok(Reopened::Child);
+        }
+        let status = statuses(tx, [job]).await?.remove(&job).unwrap_or(JobStatus::Queued);
+        let never_approved = head.needs_approval && head.approved_at.is_none();
+        if !status.may_become(JobStatus::Queued) || !status.is_final() || never_approved {
+            return Ok(Reopened::NotEnded(status));
+        }
+        if children_run(tx, job).await? {
+            return Ok(Reopened::Settling);
+        }
+        if let Some(budget) = head.budget_id {
+            let sql = "UPDATE budgets SET closed = FALSE, cap = CASE WHEN $2 > cap THEN $2 ELSE cap END WHERE id = $1";
+            execute!(tx, sql, budget, cap)?;
+        }
+        reopen_each(tx, &[&head], now).await?;
+        Ok(Reopened::Reopened { children: reopen_children(tx, job, now).await? })
+    })
 }
 
 /// Whether some job of the tree still counts open children: they were flagged, and have not yet noticed.

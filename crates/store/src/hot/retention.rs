@@ -70,8 +70,10 @@ async fn still_old(
                AND s.status IN ('completed', 'failed', 'budget_exceeded', 'cancelled', 'rejected')
                AND (NOT l.dead_letter OR j.discarded_at IS NOT NULL)
                AND NOT EXISTS (SELECT 1 FROM parents p WHERE p.job_seq = j.seq)
-               AND NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.job_seq = j.seq)
-               AND NOT EXISTS (SELECT 1 FROM jobs c JOIN artifacts a ON a.job_seq = c.seq WHERE c.parent_seq = j.seq)
+               AND NOT EXISTS (WITH RECURSIVE tree(seq) AS (
+                       SELECT t.seq FROM jobs t WHERE t.seq = j.seq
+                       UNION ALL SELECT c.seq FROM tree t JOIN jobs c ON c.parent_seq = t.seq)
+                   SELECT 1 FROM tree t JOIN artifacts a ON a.job_seq = t.seq)
              ORDER BY j.seq"
         )
     });

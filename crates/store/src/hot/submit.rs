@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures::future::BoxFuture;
 use rusqlite::params;
 use uuid::Uuid;
 use windrow_core::{BudgetCounts, BudgetId, JobId, JobSeq, OwnerId, PicoUsd, Priority, Timestamp};
@@ -81,42 +82,48 @@ crate::row! {
 }
 
 /// Inserts the batch; what is already there is answered, not inserted.
-pub async fn submit(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<Vec<Submitted>, StoreError> {
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    let created = match tx.dialect() {
-        Dialect::Postgres => insert_postgres(tx, batch, now).await?,
-        Dialect::Sqlite => insert_sqlite(tx, batch, now).await?,
-    };
-    insert_budgets(tx, batch, &created, now).await?;
-    let later = batch.iter().any(|job| job.run_at > now);
-    tx.note(Notes { work: !created.is_empty(), later, ..Notes::default() });
-    let created: HashMap<JobId, JobSeq> = created.into_iter().map(|row| (row.id, row.seq)).collect();
-    let mut existing = existing(tx, batch, &created).await?;
-    let mut made: HashMap<JobId, JobSeq> = created.clone();
-    let mut answers = Vec::with_capacity(batch.len());
-    for (ord, job) in batch.iter().enumerate() {
-        // the first of two items with one id in a batch made the job
-        if let Some(seq) = made.remove(&job.id) {
-            answers.push(Submitted::Created { seq, id: job.id });
-            continue;
+pub fn submit<'a>(
+    tx: &'a mut Tx,
+    batch: &'a [NewJob],
+    now: Timestamp,
+) -> BoxFuture<'a, Result<Vec<Submitted>, StoreError>> {
+    Box::pin(async move {
+        if batch.is_empty() {
+            return Ok(Vec::new());
         }
-        let row = existing.remove(&ord).or_else(|| {
-            created.get(&job.id).map(|seq| Existing {
-                ord: 0,
-                seq: *seq,
-                id: job.id,
-                request_hash: None,
-                by_id: true,
-            })
-        });
-        let row = row.ok_or_else(|| {
-            StoreError::invariant("jobs", "id", job.id, "neither inserted nor found by its id or key")
-        })?;
-        answers.push(answer(job, &row));
-    }
-    Ok(answers)
+        let created = match tx.dialect() {
+            Dialect::Postgres => insert_postgres(tx, batch, now).await?,
+            Dialect::Sqlite => insert_sqlite(tx, batch, now).await?,
+        };
+        insert_budgets(tx, batch, &created, now).await?;
+        let later = batch.iter().any(|job| job.run_at > now);
+        tx.note(Notes { work: !created.is_empty(), later, ..Notes::default() });
+        let created: HashMap<JobId, JobSeq> = created.into_iter().map(|row| (row.id, row.seq)).collect();
+        let mut existing = existing(tx, batch, &created).await?;
+        let mut made: HashMap<JobId, JobSeq> = created.clone();
+        let mut answers = Vec::with_capacity(batch.len());
+        for (ord, job) in batch.iter().enumerate() {
+            // the first of two items with one id in a batch made the job
+            if let Some(seq) = made.remove(&job.id) {
+                answers.push(Submitted::Created { seq, id: job.id });
+                continue;
+            }
+            let row = existing.remove(&ord).or_else(|| {
+                created.get(&job.id).map(|seq| Existing {
+                    ord: 0,
+                    seq: *seq,
+                    id: job.id,
+                    request_hash: None,
+                    by_id: true,
+                })
+            });
+            let row = row.ok_or_else(|| {
+                StoreError::invariant("jobs", "id", job.id, "neither inserted nor found by its id or key")
+            })?;
+            answers.push(answer(job, &row));
+        }
+        Ok(answers)
+    })
 }
 
 fn answer(job: &NewJob, row: &Existing) -> Submitted {

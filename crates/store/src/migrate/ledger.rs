@@ -29,6 +29,8 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
 pub(super) async fn lock(db: &Db) -> Result<Tx, StoreError> {
     let mut tx = db.begin().await?;
     if db.dialect() == Dialect::Postgres {
+        // neither the wait for another process's migrations nor a migration of a large table is a statement gone astray
+        tx.raw("SET LOCAL statement_timeout = 0").await?;
         // the number is arbitrary; it keeps clear of the locks of caps, which hash names
         let name = db.schema().unwrap_or("public");
         let sql = "SELECT count(*) FROM (SELECT pg_advisory_xact_lock(1465400402, hashtext(coalesce(current_schema(), $1)))) AS taken";

@@ -23,6 +23,7 @@ pub const PLATFORM: MigrationSet = crate::migration_set!(
         (3, "estimate", "0003_estimate"),
         (4, "traceparent", "0004_traceparent"),
         (5, "work", "0005_work"),
+        (6, "budget_parent", "0006_budget_parent"),
     ]
 );
 

@@ -215,7 +215,10 @@ async fn run_alone(db: Db, wakes: Wakes, fatal: watch::Sender<Option<StoreError>
     let mut notes = Notes::default();
     let committed = async {
         let mut tx = db.begin().await?;
+        tx.savepoint().await?;
         if unit.run(&mut tx).await {
+            // Fails where the unit went on after a statement that failed; PostgreSQL's COMMIT would only roll back, and say nothing.
+            tx.release().await?;
             notes = tx.notes();
             tx.commit().await
         } else {

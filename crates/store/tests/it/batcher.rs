@@ -115,6 +115,21 @@ on_both! {
         store.close().await;
     }
 
+    async fn a_unit_that_goes_on_after_a_failed_statement_is_no_success_where_nothing_is_kept(test) {
+        let store = store(migrated(&test).await).await;
+        let kept = store.alone(|tx| Box::pin(async move {
+            execute!(tx, "INSERT INTO disabled_owners (owner_id) VALUES (5)")?;
+            let _swallowed = execute!(tx, "INSERT INTO disabled_owners (owner_id) VALUES (5)");
+            Ok::<_, StoreError>(())
+        }));
+        let kept = kept.await.is_ok();
+        let mut conn = store.read().await.unwrap();
+        let rows = fetch_one!(&mut conn, scalar i64, "SELECT count(*) FROM disabled_owners").unwrap();
+        assert_eq!(rows, i64::from(kept));
+        drop(conn);
+        store.close().await;
+    }
+
     async fn a_lost_reply_is_an_unknown_outcome_and_asking_again_is_safe(test) {
         let db = migrated(&test).await;
         let lossy = store(db.clone().with_faults(Arc::new(LosesReplies))).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use windrow_core::{Clock, TestClock, Timestamp};
 use windrow_store::migrate::{self, Migration, MigrationError, MigrationSet, PLATFORM, State};
-use windrow_store::{Db, Dialect, StoreError, fetch_all};
+use windrow_store::{Db, DbOptions, Dialect, StoreError, fetch_all};
 use windrow_test_support::{TestDb, on_both};
 
 use crate::support::{migrated, open};
@@ -63,6 +63,18 @@ async fn both_dialects_mean_the_same_tables() {
 }
 
 on_both! {
+    async fn a_migration_may_take_longer_than_any_other_statement(test) {
+        let read_limit = std::time::Duration::from_millis(100);
+        let db = Db::connect(test.url(), DbOptions { read_limit, ..DbOptions::default() }).await.unwrap();
+        let nap = match db.dialect() {
+            Dialect::Sqlite => "SELECT 1",
+            Dialect::Postgres => "SELECT pg_sleep(0.3)",
+        };
+        let slow: &'static [Migration] = Box::leak(Box::new([Migration { version: 1, name: "nap", up: nap, down: "" }]));
+        let set = MigrationSet { source: "slow", sqlite: slow, postgres: slow };
+        assert_eq!(migrate::up(&db, &[set], now()).await.unwrap().len(), 1);
+    }
+
     async fn all_the_way_down_leaves_nothing(test) {
         let db = open(&test).await;
         let sets = [PLATFORM, WORKLOAD];

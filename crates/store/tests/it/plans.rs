@@ -56,7 +56,7 @@ async fn scenario(db: Db) -> Vec<String> {
         state: "{}".to_owned(),
         parts: vec![part],
         covered: vec!["k".to_owned()],
-        free_calls: vec![crate::hot::usage(0)],
+        free_calls: vec![(crate::hot::call(7), crate::hot::usage(0))],
     };
     hot::checkpoint(&mut tx, &[saved], now).await.unwrap();
     hot::progress(&mut tx, &[Progress { at: run.at, stage: None, done: 1, total: None }], now).await.unwrap();

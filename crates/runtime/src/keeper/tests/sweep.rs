@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use windrow_blob::{BlobError, ObjectAttributes, ObjectKey, OwnerHash, Prefix};
-use windrow_core::{ArtifactId, JobError, LedgerKind, PicoUsd, UploadId, UploadStatus};
+use windrow_core::{ArtifactId, CallId, JobError, LedgerKind, PicoUsd, UploadId, UploadStatus};
 use windrow_engine::{JobContext, Outcome, RunError};
 use windrow_store::Tx;
 use windrow_store::artifacts::{self, NewArtifact, Resource};
@@ -309,7 +309,7 @@ on_both! {
             state: "{}".to_owned(),
             parts: Vec::new(),
             covered: Vec::new(),
-            free_calls: vec![usage.clone(), usage],
+            free_calls: [usage.clone(), usage].map(|usage| (CallId::new(&*kept.app.clock), usage)).into(),
         };
         kept.store().checkpoint(vec![checkpoint]).await.unwrap();
         let mut roll_ups = RollUps::new(&kept.parts);

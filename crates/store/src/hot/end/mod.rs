@@ -14,12 +14,13 @@ pub(super) use unrun::{Unrun, after, close_unrun};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use close::{Closed, close_runs};
+use futures::future::BoxFuture;
 use windrow_core::{ErrorClass, JobError, JobSeq, JobStatus, RunOutcome, Timestamp};
 
 use super::RunRef;
 use super::charge::{Worked, charge_runs};
 use crate::{StoreError, Tx, UnrunEnd};
-use close::{Closed, close_runs};
 
 /// What a completed job gives.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -155,37 +156,43 @@ impl<'a> Verdict<'a> {
 }
 
 /// Ends runs. A run that lost its job is answered [`Ended::Stale`]; the rest of the batch is not touched by that.
-pub async fn end_runs(tx: &mut Tx, batch: &[EndRun], now: Timestamp) -> Result<Closing, StoreError> {
-    let mut closing = Closing::default();
-    let mut answers: HashMap<RunRef, EndedRun> = HashMap::with_capacity(batch.len());
-    // of several ends of one run the first counts
-    let mut seen = HashSet::with_capacity(batch.len());
-    let first: Vec<&EndRun> = batch.iter().filter(|end| seen.insert(end.at)).collect();
-    let finals: Vec<Verdict<'_>> = first.iter().filter_map(|end| Verdict::of_final(end)).collect();
-    let closed = close_runs(tx, &finals, now).await?;
-    let again: Vec<&EndRun> = first.into_iter().filter(|end| Verdict::of_final(end).is_none()).collect();
-    // mostly nothing has a price, and then nothing is to be gathered for it
-    if !tx.prices().is_zero() {
-        charge_runs(tx, &closed.iter().map(worked).collect::<Vec<_>>(), now).await?;
-    }
-    let mut children = after(tx, &closed, &mut closing, now).await?;
-    for run in &closed {
-        let status = run.outcome.final_status().unwrap_or(JobStatus::Queued);
-        answers.insert(run.at, EndedRun { outcome: run.outcome, status });
-    }
-    if !again.is_empty() {
-        requeue::requeue(tx, &again, &mut closing, &mut answers, &mut children, now).await?;
-    }
-    settle_parents(tx, children, &mut closing, now).await?;
-    for (run, answer) in &mut answers {
-        if answer.status == JobStatus::Waiting {
-            answer.status = status_after(&closing, run.job);
+pub fn end_runs<'a>(
+    tx: &'a mut Tx,
+    batch: &'a [EndRun],
+    now: Timestamp,
+) -> BoxFuture<'a, Result<Closing, StoreError>> {
+    Box::pin(async move {
+        let mut closing = Closing::default();
+        let mut answers: HashMap<RunRef, EndedRun> = HashMap::with_capacity(batch.len());
+        // of several ends of one run the first counts
+        let mut seen = HashSet::with_capacity(batch.len());
+        let first: Vec<&EndRun> = batch.iter().filter(|end| seen.insert(end.at)).collect();
+        let finals: Vec<Verdict<'_>> = first.iter().filter_map(|end| Verdict::of_final(end)).collect();
+        let closed = close_runs(tx, &finals, now).await?;
+        let again: Vec<&EndRun> = first.into_iter().filter(|end| Verdict::of_final(end).is_none()).collect();
+        // mostly nothing has a price, and then nothing is to be gathered for it
+        if !tx.prices().is_zero() {
+            charge_runs(tx, &closed.iter().map(worked).collect::<Vec<_>>(), now).await?;
         }
-    }
-    tx.tell_ends(&closing.unrun).await?;
-    closing.ended =
-        batch.iter().map(|end| answers.remove(&end.at).map_or(Ended::Stale, Ended::Ended)).collect();
-    Ok(closing)
+        let mut children = after(tx, &closed, &mut closing, now).await?;
+        for run in &closed {
+            let status = run.outcome.final_status().unwrap_or(JobStatus::Queued);
+            answers.insert(run.at, EndedRun { outcome: run.outcome, status });
+        }
+        if !again.is_empty() {
+            requeue::requeue(tx, &again, &mut closing, &mut answers, &mut children, now).await?;
+        }
+        settle_parents(tx, children, &mut closing, now).await?;
+        for (run, answer) in &mut answers {
+            if answer.status == JobStatus::Waiting {
+                answer.status = status_after(&closing, run.job);
+            }
+        }
+        tx.tell_ends(&closing.unrun).await?;
+        closing.ended =
+            batch.iter().map(|end| answers.remove(&end.at).map_or(Ended::Stale, Ended::Ended)).collect();
+        Ok(closing)
+    })
 }
 
 fn worked(run: &Closed) -> Worked {

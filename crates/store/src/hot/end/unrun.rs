@@ -28,6 +28,29 @@ impl Unrun {
     }
 }
 
+static INSERT_UNRUN: Sql = Sql::new(|dialect| {
+    let rows = dialect.rows(
+        "$1",
+        "i",
+        &[
+            ("job_seq", Col::Int),
+            ("run", Col::Int),
+            ("owner_id", Col::Int),
+            ("outcome", Col::Text),
+            ("attempts", Col::Int),
+            ("lost", Col::Int),
+            ("class", Col::Text),
+            ("code", Col::Text),
+            ("error", Col::Text),
+            ("dead_letter", Col::Bool),
+        ],
+    );
+    format!(
+        "INSERT INTO runs (job_seq, run, owner_id, outcome, ended_at, attempts, lost, class, code, error, dead_letter)
+         SELECT job_seq, run, owner_id, outcome, $2, attempts, lost, class, code, error, dead_letter FROM {rows}"
+    )
+});
+
 /// Writes the `runs` row of jobs that end without a run. Gives them as [`after`] wants them.
 pub(in crate::hot) async fn close_unrun(
     tx: &mut Tx,
@@ -36,28 +59,6 @@ pub(in crate::hot) async fn close_unrun(
     closing: &mut Closing,
     now: Timestamp,
 ) -> Result<Vec<Closed>, StoreError> {
-    static INSERT: Sql = Sql::new(|dialect| {
-        let rows = dialect.rows(
-            "$1",
-            "i",
-            &[
-                ("job_seq", Col::Int),
-                ("run", Col::Int),
-                ("owner_id", Col::Int),
-                ("outcome", Col::Text),
-                ("attempts", Col::Int),
-                ("lost", Col::Int),
-                ("class", Col::Text),
-                ("code", Col::Text),
-                ("error", Col::Text),
-                ("dead_letter", Col::Bool),
-            ],
-        );
-        format!(
-            "INSERT INTO runs (job_seq, run, owner_id, outcome, ended_at, attempts, lost, class, code, error, dead_letter)
-             SELECT job_seq, run, owner_id, outcome, $2, attempts, lost, class, code, error, dead_letter FROM {rows}"
-        )
-    });
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
@@ -96,7 +97,7 @@ pub(in crate::hot) async fn close_unrun(
             started_at: None,
         });
     }
-    execute!(tx, INSERT.of(tx.dialect()), json_rows(&rows), now)?;
+    execute!(tx, INSERT_UNRUN.of(tx.dialect()), json_rows(&rows), now)?;
     Ok(closed)
 }
 

@@ -8,6 +8,7 @@ mod write;
 
 use std::collections::{BTreeMap, HashSet};
 
+use futures::future::BoxFuture;
 use windrow_core::{BudgetId, CallId, PicoUsd, Timestamp};
 
 use super::checkpoint::{JournalLine, hold_runs};
@@ -100,27 +101,29 @@ crate::row! {
 }
 
 /// Reserves, settles, releases. Answers in the batch's order.
-pub async fn reserve_and_settle(
-    tx: &mut Tx,
-    batch: &[MoneyOp],
+pub fn reserve_and_settle<'a>(
+    tx: &'a mut Tx,
+    batch: &'a [MoneyOp],
     now: Timestamp,
-) -> Result<Vec<MoneyAnswer>, StoreError> {
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    // a run that has ended reserves nothing, so that all its calls were known to whoever ended it
-    let fenced = batch.iter().filter_map(|op| match op {
-        MoneyOp::Reserve { at, .. } => Some(*at),
-        MoneyOp::End { at, end: CallEnd::Settled { journal: Some(_), .. }, .. } => Some(*at),
-        MoneyOp::End { .. } => None,
-    });
-    let live = hold_runs(tx, fenced).await?;
-    let budgets = write::lock_budgets(tx, batch).await?;
-    let calls = write::read_calls(tx, batch).await?;
-    let mut plan = plan::Plan::new(budgets, calls, live, !tx.lacks(Guard::Reservation));
-    let answers = plan.decide(batch);
-    write::write(tx, &plan, now).await?;
-    Ok(answers)
+) -> BoxFuture<'a, Result<Vec<MoneyAnswer>, StoreError>> {
+    Box::pin(async move {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        // a run that has ended reserves nothing, so that all its calls were known to whoever ended it
+        let fenced = batch.iter().filter_map(|op| match op {
+            MoneyOp::Reserve { at, .. } => Some(*at),
+            MoneyOp::End { at, end: CallEnd::Settled { journal: Some(_), .. }, .. } => Some(*at),
+            MoneyOp::End { .. } => None,
+        });
+        let live = hold_runs(tx, fenced).await?;
+        let budgets = write::lock_budgets(tx, batch).await?;
+        let calls = write::read_calls(tx, batch).await?;
+        let mut plan = plan::Plan::new(budgets, calls, live, !tx.lacks(Guard::Reservation));
+        let answers = plan.decide(batch);
+        write::write(tx, &plan, now).await?;
+        Ok(answers)
+    })
 }
 
 /// Counts what is owed already against budgets and those above them. Gives which of them are closed: those that it takes above

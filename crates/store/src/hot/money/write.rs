@@ -1,5 +1,7 @@
 //! The rows behind a batch of reserves and settles: read and locked before the decision, written after it.
 
+use std::collections::BTreeMap;
+
 use windrow_core::{BudgetId, CallId, JobSeq, PicoUsd, RunNo, Timestamp};
 
 use super::plan::Plan;
@@ -219,20 +221,30 @@ async fn write_ledger(tx: &mut Tx, plan: &Plan<'_>, now: Timestamp) -> Result<()
     execute!(tx, LEDGER_INSERT.of(tx.dialect()), json_rows(&rows), now).map(drop)
 }
 
-/// Calls of price zero have no reservation; they enter the ledger with the checkpoint that covers them.
-pub(in crate::hot) async fn ledger_free_calls(
+/// Calls of price zero have no reservation; they enter the ledger with the checkpoint that covers them, once, however
+/// often that is sent.
+pub(in crate::hot) async fn ledger_free_calls<'a>(
     tx: &mut Tx,
     at: RunRef,
-    calls: &[CallUsage],
+    calls: &'a [(CallId, CallUsage)],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let rows: Vec<_> = calls.iter().map(|u| line((None, None), "settled", at, u.cost, Some(u))).collect();
+    static INSERT: Sql = Sql::new(|dialect| {
+        let insert = LEDGER_INSERT.of(dialect);
+        format!("{insert} ON CONFLICT (call_id, entry) WHERE call_id IS NOT NULL DO NOTHING")
+    });
+    let row = |(call, usage): &'a (CallId, CallUsage)| {
+        line((Some(*call), None), "settled", at, usage.cost, Some(usage))
+    };
+    let rows: Vec<_> = calls.iter().map(row).collect();
     if rows.is_empty() {
         return Ok(());
     }
-    execute!(tx, LEDGER_INSERT.of(tx.dialect()), json_rows(&rows), now).map(drop)
+    execute!(tx, INSERT.of(tx.dialect()), json_rows(&rows), now).map(drop)
 }
 
+/// The first answer to a request stands. One to another request, of a later run, takes its place: it was paid for, and
+/// nobody will ask the earlier one again.
 async fn write_journal(tx: &mut Tx, plan: &Plan<'_>) -> Result<(), StoreError> {
     static INSERT: Sql = Sql::new(|dialect| {
         let columns = [
@@ -246,12 +258,23 @@ async fn write_journal(tx: &mut Tx, plan: &Plan<'_>) -> Result<(), StoreError> {
         format!(
             "INSERT INTO call_journal (job_seq, key, run, request_hash, output)
              SELECT job_seq, key, run, request_hash, output FROM {rows} WHERE TRUE
-             ON CONFLICT (job_seq, key) DO NOTHING"
+             ON CONFLICT (job_seq, key) DO UPDATE
+             SET run = excluded.run, request_hash = excluded.request_hash, output = excluded.output
+             WHERE call_journal.run < excluded.run AND call_journal.request_hash <> excluded.request_hash"
         )
     });
-    let lines = plan.journal.iter();
-    let rows: Vec<_> =
-        lines.map(|(at, l)| (at.job.0, &l.key, at.run.0, hex::encode(&l.request_hash), &l.output)).collect();
+    // One statement can't touch a row twice.
+    let mut newest = BTreeMap::new();
+    for (at, line) in &plan.journal {
+        let known = newest.entry((at.job.0, &line.key)).or_insert((at.run.0, line));
+        if known.0 < at.run.0 {
+            *known = (at.run.0, line);
+        }
+    }
+    let rows: Vec<_> = newest
+        .into_iter()
+        .map(|((job, key), (run, line))| (job, key, run, hex::encode(&line.request_hash), &line.output))
+        .collect();
     if rows.is_empty() {
         return Ok(());
     }

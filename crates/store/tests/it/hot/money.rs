@@ -1,11 +1,13 @@
 //! Money, checkpoints, journal.
 
 use windrow_core::{Clock, RunNo};
-use windrow_store::fetch_all;
-use windrow_store::hot::{self, Checkpoint, End, Fenced, MoneyAnswer, Part, Progress, RunRef, SaveAnswer};
+use windrow_store::hot::{
+    self, CallEnd, Checkpoint, End, Fenced, MoneyAnswer, MoneyOp, Part, Progress, RunRef, SaveAnswer,
+};
+use windrow_store::{fetch_all, fetch_one};
 use windrow_test_support::on_both;
 
-use super::{Bench, priced_run, reserve, settle, usage};
+use super::{Bench, call, priced_run, reserve, settle, usage};
 
 on_both! {
     async fn money_is_reserved_settled_and_journalled(test) {
@@ -69,6 +71,30 @@ on_both! {
         assert_eq!(bench.count("SELECT count(*) FROM calls").await, reserved);
     }
 
+    async fn a_paid_answer_to_another_request_takes_the_place_of_the_earlier_one(test) {
+        let mut bench = Bench::new(&test).await;
+        let (budget, first) = priced_run(&mut bench, 100).await;
+        let answered = |n: u128, at: RunRef, request: u8, text: &str| {
+            let mut op = settle(n, budget, at, 10, Some("k"));
+            let MoneyOp::End { end: CallEnd::Settled { journal: Some(line), .. }, .. } = &mut op else { unreachable!() };
+            (line.request_hash, line.output) = (vec![request; 32], text.to_owned());
+            op
+        };
+        let journal = async |bench: &Bench| {
+            let mut conn = bench.db.read().await.unwrap();
+            let lines = hot::journal(&mut conn, first.at.job, "", 9).await.unwrap();
+            lines.into_iter().map(|line| (line.request_hash[0], line.output)).collect::<Vec<_>>()
+        };
+        bench.money(&[reserve(1, budget, first.at, 10), reserve(2, budget, first.at, 10)]).await;
+        bench.money(&[answered(1, first.at, 1, "one"), answered(2, first.at, 1, "again")]).await;
+        assert_eq!(journal(&bench).await, [(1, "one".to_owned())], "the first answer to a request stands");
+        bench.end(first.at, End::Release).await;
+        let second = bench.claim(1).await.remove(0);
+        bench.money(&[reserve(3, budget, second.at, 10)]).await;
+        bench.money(&[answered(3, second.at, 2, "other")]).await;
+        assert_eq!(journal(&bench).await, [(2, "other".to_owned())]);
+    }
+
     async fn checkpoints_parts_saves_and_progress_are_fenced(test) {
         let mut bench = Bench::new(&test).await;
         let (budget, run) = priced_run(&mut bench, 100).await;
@@ -77,7 +103,7 @@ on_both! {
         bench.money(&[settle(1, budget, at, 10, Some("k"))]).await;
         let part = |first: i64, key: &str| Part { first, last: first + 9, key: key.to_owned(), sha256: vec![1; 32], size: 5 };
         let saved = |at: RunRef, state: &str, parts: Vec<Part>| Checkpoint {
-            at, schema_version: 2, state: state.to_owned(), parts, covered: vec!["k".to_owned()], free_calls: vec![usage(0)],
+            at, schema_version: 2, state: state.to_owned(), parts, covered: vec!["k".to_owned()], free_calls: vec![(call(7), usage(0))],
         };
         let now = bench.now();
         let mut tx = bench.db.begin().await.unwrap();
@@ -100,6 +126,8 @@ on_both! {
         assert_eq!(parts.iter().map(|p| (p.first, p.last, p.key.as_str())).collect::<Vec<_>>(), [(0, 9, "a"), (10, 19, "b")]);
         assert_eq!(hot::saved(&mut conn, at.job).await.unwrap(), [1]);
         assert_eq!(fetch_all!(&mut conn, (i64, i64), "SELECT run, done FROM progress").unwrap(), [(1, 3)]);
+        let free = "SELECT count(*) FROM ledger WHERE budget_id IS NULL";
+        assert_eq!(fetch_one!(&mut conn, scalar i64, free).unwrap(), 1, "a call is in the ledger once");
         assert!(hot::journal(&mut conn, at.job, "", 9).await.unwrap().is_empty(), "covered");
         drop(conn);
         bench.end(at, End::Release).await;

@@ -1,0 +1,82 @@
+//! What becomes of a claim of which something goes wrong: this worker goes on living, so nobody else would find its runs.
+
+use serde_json::json;
+use tempfile::TempDir;
+use windrow_core::{JobError, JobStatus};
+use windrow_engine::testing::{Bench, Scripted};
+use windrow_engine::{LocalSettings, Output, RunEnd};
+use windrow_store::{execute, sqlx};
+use windrow_test_support::{Dialect, TestDb, on_both};
+
+async fn bench(db: &TestDb) -> (Bench, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = LocalSettings::default();
+    let bench = Bench::local(db.url(), &dir.path().join("objects"), Scripted::echo(), settings).await;
+    (bench, dir)
+}
+
+async fn write(bench: &Bench, sql: &'static str) {
+    let written = bench
+        .store
+        .alone(move |tx| Box::pin(async move { execute!(tx, sqlx::AssertSqlSafe(sql)).map(drop) }));
+    written.await.unwrap();
+}
+
+on_both! {
+    async fn a_run_that_can_neither_begin_nor_end_goes_back_once_the_database_takes_it(db) {
+        let (bench, _dir) = bench(&db).await;
+        let broken = bench.submit(json!({}), None).await;
+        let sound = bench.submit(json!({}), None).await;
+        write(&bench, "UPDATE jobs SET spec = '{' WHERE seq = (SELECT min(seq) FROM jobs)").await;
+        write(&bench, "ALTER TABLE runs RENAME TO runs_away").await;
+        assert_eq!(bench.claim_one().await.run.job, sound, "the others of its claim have no part in it");
+        assert_eq!(bench.store.held(bench.back.worker()).await.unwrap().len(), 2);
+        write(&bench, "ALTER TABLE runs_away RENAME TO runs").await;
+        assert!(bench.claim().await.is_empty());
+        let job = bench.job(broken).await;
+        assert_eq!((job.status, job.code.as_deref()), (JobStatus::Failed, Some("unreadable_job")));
+        assert_eq!(bench.store.held(bench.back.worker()).await.unwrap().len(), 1);
+    }
+
+    async fn a_row_that_cannot_be_read_fails_its_job_at_once(db) {
+        let (bench, _dir) = bench(&db).await;
+        let id = bench.submit(json!({}), None).await;
+        write(&bench, "UPDATE jobs SET spec = '{'").await;
+        assert!(bench.claim().await.is_empty());
+        let job = bench.job(id).await;
+        assert_eq!((job.status, job.code.as_deref()), (JobStatus::Failed, Some("unreadable_job")));
+    }
+
+    async fn a_traceparent_that_cannot_be_read_stops_no_job(db) {
+        let (bench, _dir) = bench(&db).await;
+        bench.submit(json!({}), None).await;
+        write(&bench, "UPDATE jobs SET traceparent = 'nonsense'").await;
+        assert_eq!(bench.claim_one().await.traceparent, None);
+    }
+
+    async fn an_end_that_the_database_refuses_ends_the_run_all_the_same(db) {
+        let (bench, _dir) = bench(&db).await;
+        let id = bench.submit(json!({}), None).await;
+        let run = bench.claim_one().await.run;
+        write(&bench, match db.dialect() {
+            Dialect::Sqlite => "CREATE TRIGGER no BEFORE INSERT ON results BEGIN SELECT RAISE(ABORT, 'no'); END",
+            Dialect::Postgres => "ALTER TABLE results ADD CONSTRAINT no CHECK (job_seq < 0)",
+        })
+        .await;
+        let output = Output { result: json!("answer"), artifacts: vec![] };
+        bench.engine.end(run, RunEnd::Done { output }).await.unwrap();
+        let job = bench.job(id).await;
+        assert_eq!((job.status, job.code.as_deref()), (JobStatus::Failed, Some("end_refused")));
+    }
+
+    async fn a_failure_is_recorded_whatever_its_text(db) {
+        let (bench, _dir) = bench(&db).await;
+        let id = bench.submit(json!({}), None).await;
+        let run = bench.claim_one().await.run;
+        let sent = json!({"class": "permanent", "code": "odd", "message": "a\u{0}b"});
+        let error: JobError = serde_json::from_value(sent).unwrap();
+        assert_eq!(error, JobError::permanent("odd", "a\u{0}b"));
+        bench.engine.end(run, RunEnd::Failed { error }).await.unwrap();
+        assert_eq!(bench.job(id).await.error.as_deref(), Some("a\u{fffd}b"));
+    }
+}
