@@ -15,6 +15,7 @@ use crate::repo::{Repo, output};
 const LAYERS: &[&[&str]] = &[
     // What the benchmarks measure the machine with knows nothing of the product, and is for benchmarks only.
     &["core", "bench/bench-gauge"],
+    &["json-schema"],
     &["api-types", "config", "store", "blob", "auth", "models", "extract"],
     &["client"],
     &["engine"],
@@ -39,6 +40,7 @@ const NARROWED: &[(&str, &[&str])] = &[
 
 const DOORS: &[&str] = &[
     "core",
+    "json-schema",
     "api-types",
     "config",
     "blob",
@@ -61,6 +63,7 @@ const OUTSIDE: &[(&[&str], Rule)] = &[
         &["axum*", "utoipa-axum", "utoipa-swagger-ui"],
         Rule::Only(&["rest", "console", "plugin", "workloads/*", "cli", "test-support", "bench/*"]),
     ),
+    (&["jsonschema*"], Rule::Only(&["json-schema"])),
     (&["object_store"], Rule::Only(&["blob", "test-support", "bench/*"])),
     (&["tokio*", "reqwest", "hyper*", "figment", "object_store", "fs4"], Rule::Never(&["core"])),
     (&["tokio*", "reqwest", "hyper*"], Rule::Never(&["api-types", "config"])),

@@ -5,11 +5,11 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jsonschema::Validator;
 use windrow_auth::Authenticator;
 use windrow_blob::{BlobStore, InstallationSalt, OwnerHash};
 use windrow_core::{OwnerId, SharedClock, Timestamp};
 use windrow_engine::WorkloadRegistry;
+use windrow_json_schema::{Formats, Schema};
 use windrow_models::Models;
 use windrow_store::{Conn, MigrationSet, Store, Tx, UnitFuture};
 
@@ -42,7 +42,7 @@ pub struct AppParts {
 /// The parts, and what is worked out from them once.
 pub struct AppInner {
     pub parts: AppParts,
-    pub(crate) validators: BTreeMap<String, Validator>,
+    pub(crate) spec_schemas: BTreeMap<String, Schema>,
     pub(crate) watchers: Watchers,
     /// When the schema was last found complete, on the monotonic clock.
     pub(crate) schema_seen: Mutex<Option<Duration>>,
@@ -60,15 +60,15 @@ impl App {
     /// # Errors
     /// When a workload's spec schema is not a JSON Schema.
     pub fn new(parts: AppParts) -> Result<Self, BuildError> {
-        let mut validators = BTreeMap::new();
+        let mut spec_schemas = BTreeMap::new();
         for name in parts.workloads.names() {
             let Some(workload) = parts.workloads.get(name) else { continue };
-            let validator = jsonschema::validator_for(&workload.spec_schema())
+            let schema = Schema::compile(&workload.spec_schema(), Formats::Ignored)
                 .map_err(|error| BuildError { workload: name.to_owned(), problem: error.to_string() })?;
-            validators.insert(name.to_owned(), validator);
+            spec_schemas.insert(name.to_owned(), schema);
         }
         let watchers = Watchers::new(parts.store.db().clone());
-        Ok(Self(Arc::new(AppInner { parts, validators, watchers, schema_seen: Mutex::default() })))
+        Ok(Self(Arc::new(AppInner { parts, spec_schemas, watchers, schema_seen: Mutex::default() })))
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use jsonschema::Validator;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use windrow_json_schema::{Formats, Schema};
 
 use crate::request::canonical_json;
 
@@ -22,9 +22,9 @@ const NAMED_FAULTS: usize = 5;
 /// What is wrong, in words that can be sent back to the model as they are; each fault with its JSON pointer. A schema that is none is
 /// an error too.
 pub fn validate_json(schema: &Value, text: &str) -> Result<Value, String> {
-    let validator = compiled(schema)?;
+    let schema = compiled(schema)?;
     let value = parse(text)?;
-    check(&validator, &value).map(|()| value)
+    check(&schema, &value).map(|()| value)
 }
 
 /// Whether `schema` is a JSON Schema that answers can be checked against. References to other documents are refused.
@@ -40,25 +40,17 @@ pub(crate) fn check_value(schema: &Value, value: &Value) -> Result<(), String> {
     check(&*compiled(schema)?, value)
 }
 
-fn check(validator: &Validator, value: &Value) -> Result<(), String> {
-    if validator.is_valid(value) {
+fn check(schema: &Schema, value: &Value) -> Result<(), String> {
+    if schema.accepts(value) {
         return Ok(());
     }
-    let mut errors = validator.iter_errors(value);
-    let mut faults: Vec<String> = errors
-        .by_ref()
-        .take(NAMED_FAULTS)
-        .map(|error| {
-            let pointer = error.instance_path().to_string();
-            let place = if pointer.is_empty() { "(document)" } else { &pointer };
-            format!("- at {place}: {}", shortened(&error.to_string()))
-        })
-        .collect();
-    let further = errors.count();
-    if further > 0 {
-        faults.push(format!("- and {further} more"));
+    let faults = schema.faults(value, NAMED_FAULTS + 1);
+    let mut lines: Vec<String> =
+        faults.iter().take(NAMED_FAULTS).map(|fault| format!("- at {fault}")).collect();
+    if faults.len() > NAMED_FAULTS {
+        lines.push("- and more".to_owned());
     }
-    Err(format!("The JSON does not match the schema:\n{}", faults.join("\n")))
+    Err(format!("The JSON does not match the schema:\n{}", lines.join("\n")))
 }
 
 fn parse(text: &str) -> Result<Value, String> {
@@ -79,18 +71,9 @@ fn unfenced(text: &str) -> &str {
     rest.rfind("```").map_or(rest, |end| &rest[..end]).trim()
 }
 
-/// A fault may quote the whole value it is about.
-fn shortened(message: &str) -> String {
-    const LONGEST: usize = 300;
-    match message.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &message[..end]),
-        None => message.to_owned(),
-    }
-}
-
-/// The schema's validator, compiled at most once while it is in use.
-fn compiled(schema: &Value) -> Result<Arc<Validator>, String> {
-    static CACHE: OnceLock<Mutex<HashMap<[u8; 32], Arc<Validator>>>> = OnceLock::new();
+/// The schema, compiled at most once while it is in use.
+fn compiled(schema: &Value) -> Result<Arc<Schema>, String> {
+    static CACHE: OnceLock<Mutex<HashMap<[u8; 32], Arc<Schema>>>> = OnceLock::new();
     let mut canonical = Vec::new();
     canonical_json(schema, &mut canonical);
     let key: [u8; 32] = Sha256::digest(&canonical).into();
@@ -98,17 +81,15 @@ fn compiled(schema: &Value) -> Result<Arc<Validator>, String> {
     if let Some(found) = cache.lock().expect(UNPOISONED).get(&key) {
         return Ok(Arc::clone(found));
     }
-    let validator = jsonschema::options()
-        .should_validate_formats(true)
-        .build(schema)
-        .map_err(|error| format!("not a usable JSON Schema, at {}: {error}", error.instance_path()))?;
-    let validator = Arc::new(validator);
+    let compiled = Schema::compile(schema, Formats::Checked)
+        .map_err(|error| format!("not a usable JSON Schema, at {error}"))?;
+    let compiled = Arc::new(compiled);
     let mut kept = cache.lock().expect(UNPOISONED);
     if kept.len() >= KEPT {
         kept.clear();
     }
-    kept.insert(key, Arc::clone(&validator));
-    Ok(validator)
+    kept.insert(key, Arc::clone(&compiled));
+    Ok(compiled)
 }
 
 const UNPOISONED: &str = "nothing panics while the schemas are locked";

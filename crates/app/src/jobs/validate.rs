@@ -1,8 +1,5 @@
 //! A submit's checks that need no database.
 
-use jsonschema::error::ValidationErrorKind;
-use jsonschema::{ValidationError, Validator};
-use serde_json::Value;
 use url::Url;
 use windrow_api_types::{SCHEMA_VERSION, SubmitJob};
 use windrow_core::{BudgetCounts, FieldError};
@@ -19,7 +16,7 @@ const MAX_URL: usize = 2048;
 /// # Errors
 /// [`AppError::UnknownWorkload`], [`AppError::InvalidRequest`], [`AppError::InvalidSpec`].
 pub(super) fn check(app: &App, request: &SubmitJob) -> Result<(), AppError> {
-    let Some(validator) = app.validators.get(&request.workload) else {
+    let Some(schema) = app.spec_schemas.get(&request.workload) else {
         let known = app.parts.workloads.names().collect::<Vec<_>>().join(", ");
         return Err(AppError::UnknownWorkload { name: request.workload.chars().take(100).collect(), known });
     };
@@ -45,8 +42,12 @@ pub(super) fn check(app: &App, request: &SubmitJob) -> Result<(), AppError> {
     if !errors.is_empty() {
         return Err(AppError::InvalidRequest(errors));
     }
-    let errors = spec_faults(validator, &request.spec);
-    if errors.is_empty() { Ok(()) } else { Err(AppError::InvalidSpec(errors)) }
+    let faults = schema.faults(&request.spec, MAX_FAULTS);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let in_spec = |fault: FieldError| FieldError { pointer: format!("/spec{}", fault.pointer), ..fault };
+    Err(AppError::InvalidSpec(faults.into_iter().map(in_spec).collect()))
 }
 
 pub(super) fn is_key(key: &str) -> bool {
@@ -68,82 +69,9 @@ fn webhook_problem(text: &str) -> Option<String> {
     None
 }
 
-/// The faults of a spec, each with the JSON pointer of the field that is wrong, missing or unknown.
-fn spec_faults(validator: &Validator, spec: &Value) -> Vec<FieldError> {
-    validator.iter_errors(spec).flat_map(|error| faults(&error)).take(MAX_FAULTS).collect()
-}
-
-fn faults(error: &ValidationError<'_>) -> Vec<FieldError> {
-    let place = format!("/spec{}", error.instance_path().as_str());
-    match error.kind() {
-        ValidationErrorKind::Required { property } => {
-            let name = property.as_str().unwrap_or_default();
-            vec![FieldError::new(format!("{place}/{}", escape(name)), "is missing")]
-        }
-        ValidationErrorKind::AdditionalProperties { unexpected }
-        | ValidationErrorKind::UnevaluatedProperties { unexpected } => unexpected
-            .iter()
-            .map(|name| {
-                FieldError::new(format!("{place}/{}", escape(name)), "is no field that this spec knows")
-            })
-            .collect(),
-        _ => vec![FieldError::new(place, shorten(&error.to_string()))],
-    }
-}
-
-/// RFC 6901, section 3.
-fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
-/// Messages quote the value, which may be large.
-fn shorten(message: &str) -> String {
-    const MAX: usize = 300;
-    if message.chars().count() <= MAX {
-        return message.to_owned();
-    }
-    let half = MAX / 2;
-    let end: Vec<char> = message.chars().rev().take(half).collect();
-    let start: String = message.chars().take(half).collect();
-    format!("{start} … {}", end.into_iter().rev().collect::<String>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    fn pointers(schema: &Value, spec: &Value) -> Vec<String> {
-        let validator = jsonschema::validator_for(schema).unwrap();
-        spec_faults(&validator, spec).into_iter().map(|fault| fault.pointer).collect()
-    }
-
-    #[test]
-    fn each_bad_field_is_named_by_its_pointer() {
-        let schema = json!({
-            "type": "object",
-            "required": ["records", "a/b"],
-            "additionalProperties": false,
-            "properties": {
-                "records": {"type": "integer", "minimum": 1},
-                "a/b": {"type": "string"},
-                "nested": {"type": "object", "properties": {"list": {"type": "array", "items": {"type": "string"}}}},
-            },
-        });
-        let mut found = pointers(&schema, &json!({"records": 0, "x~y": 1, "nested": {"list": ["a", 2]}}));
-        found.sort_unstable();
-        assert_eq!(found, ["/spec/a~1b", "/spec/nested/list/1", "/spec/records", "/spec/x~0y"]);
-        assert_eq!(pointers(&schema, &json!([])), ["/spec"]);
-        assert!(pointers(&schema, &json!({"records": 1, "a/b": ""})).is_empty());
-    }
-
-    #[test]
-    fn a_huge_bad_value_does_not_make_a_huge_message() {
-        let schema = json!({"type": "integer"});
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        let faults = spec_faults(&validator, &json!("x".repeat(1_000_000)));
-        assert!(faults[0].message.len() < 1000);
-    }
 
     #[test]
     fn webhooks_are_plain_urls() {

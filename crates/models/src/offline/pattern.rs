@@ -73,6 +73,7 @@ mod tests {
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
     use serde_json::json;
+    use windrow_json_schema::{Formats, Schema};
 
     #[test]
     fn usual_patterns_are_met() {
@@ -82,10 +83,8 @@ mod tests {
         {
             for _ in 0..50 {
                 let text = draw(pattern, &mut rng).unwrap();
-                assert!(
-                    jsonschema::is_valid(&json!({"pattern": pattern}), &json!(text)),
-                    "{pattern}: {text:?}"
-                );
+                let schema = Schema::compile(&json!({"pattern": pattern}), Formats::Ignored).unwrap();
+                assert!(schema.accepts(&json!(text)), "{pattern}: {text:?}");
             }
         }
         for pattern in ["(?=a)b", "(a)\\1", "(", "((a{1000}){1000}){1000}"] {

@@ -1,7 +1,8 @@
 //! What a model answered, read as its step's output.
 
-use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
+use windrow_core::FieldError;
+use windrow_json_schema::{Formats, Schema};
 
 use super::compiled::CompiledTemplate;
 use super::document::OutputKind;
@@ -33,8 +34,8 @@ impl AnswerError {
 }
 
 /// Compiles a JSON Schema. References to other documents aren't followed.
-pub(super) fn schema_validator(schema: &Value) -> Result<Validator, ValidationError<'static>> {
-    jsonschema::options().offline().build(schema)
+pub(super) fn compile_schema(schema: &Value) -> Result<Schema, FieldError> {
+    Schema::compile(schema, Formats::Ignored)
 }
 
 impl CompiledTemplate {
@@ -56,15 +57,9 @@ impl CompiledTemplate {
         }
         let value: Value = serde_json::from_str(without_fence(answer))
             .map_err(|error| AnswerError::Json(error.to_string()))?;
-        if let Some(validator) = &self.0.steps[step].validator {
-            let violations: Vec<String> = validator
-                .iter_errors(&value)
-                .take(MAX_VIOLATIONS)
-                .map(|error| {
-                    let at = error.instance_path().as_str();
-                    format!("{}: {error}", if at.is_empty() { "(the whole)" } else { at })
-                })
-                .collect();
+        if let Some(schema) = &self.0.steps[step].schema {
+            let violations = schema.faults(&value, MAX_VIOLATIONS);
+            let violations: Vec<String> = violations.iter().map(ToString::to_string).collect();
             if !violations.is_empty() {
                 return Err(AnswerError::Schema(violations.join("; ")));
             }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jsonschema::Validator;
 use minijinja::Environment;
 use windrow_core::FieldError;
+use windrow_json_schema::Schema;
 
 use super::analysis::analyse_usage;
-use super::answer::schema_validator;
+use super::answer::compile_schema;
 use super::document::{StepDocument, TemplateDocument};
 use super::environment::environment;
 use super::shape::Shape;
@@ -39,7 +39,7 @@ pub(super) struct CompiledStep {
     pub(super) prompt: String,
     pub(super) system: Option<String>,
     pub(super) when: Option<Text>,
-    pub(super) validator: Option<Validator>,
+    pub(super) schema: Option<Schema>,
 }
 
 /// A text in the environment, by its name.
@@ -156,7 +156,7 @@ impl Texts {
             prompt: self.add(&name("prompt"), &step.prompt, &pointer("prompt")),
             system: step.system.as_deref().map(|text| self.add(&name("system"), text, &pointer("system"))),
             when: step.when.as_deref().map(|text| self.value(&name("when"), text, &pointer("when"))),
-            validator: step.schema.as_ref().and_then(|schema| schema_validator(schema).ok()),
+            schema: step.schema.as_ref().and_then(|schema| compile_schema(schema).ok()),
         }
     }
 

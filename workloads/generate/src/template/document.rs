@@ -218,10 +218,8 @@ impl StepDocument {
         match (&self.schema, self.output) {
             (Some(_), OutputKind::Text) => refuse("schema", "is for steps with output: json"),
             (Some(schema), OutputKind::Json) => {
-                if let Err(error) = super::answer::schema_validator(schema) {
-                    let at = error.instance_path();
-                    let at = if at.as_str().is_empty() { String::new() } else { format!(" at {at}") };
-                    refuse("schema", &format!("is not a JSON Schema{at}: {error}"));
+                if let Err(error) = super::answer::compile_schema(schema) {
+                    refuse("schema", &format!("is not a JSON Schema: at {error}"));
                 }
             }
             (None, _) => {}

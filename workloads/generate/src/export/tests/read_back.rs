@@ -1,6 +1,7 @@
 //! Parquet, read back by the crate's own reader.
 
 use ::parquet::data_type::AsBytes as _;
+use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
 use ::parquet::record::{Field, Row};
 use ::parquet::schema::printer::print_schema;
@@ -125,7 +126,7 @@ fn row_groups_are_bounded() {
     let (memory, _) = export(&records, Options::new([Format::Parquet], columns(&records))).unwrap();
     let reader = read(&memory.files()["data.parquet"]);
     let groups = reader.metadata().row_groups();
-    assert_eq!(groups.iter().map(|group| group.num_rows()).sum::<i64>(), 8_000);
+    assert_eq!(groups.iter().map(RowGroupMetaData::num_rows).sum::<i64>(), 8_000);
     // 32 MiB, and what the block that filled it was more
     assert_eq!(groups.len(), 3);
     assert!(groups.iter().all(|group| group.total_byte_size() < 40 << 20), "{groups:?}");

@@ -1,0 +1,142 @@
+//! JSON Schemas, compiled once and held against values; each fault is told by its JSON pointer.
+//!
+//! A crate of its own because its library is generic all through: whoever names it compiles it once more. It reads no
+//! file and no network: a reference to another document is an error of the schema.
+
+use std::fmt;
+
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{ValidationError, Validator};
+use serde_json::Value;
+use windrow_core::FieldError;
+
+/// A fault's message may quote the value, which may be large. Characters.
+const LONGEST_MESSAGE: usize = 300;
+
+/// Whether a schema's `format` says something: drafts from 2019-09 on leave that to whoever validates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Formats {
+    Ignored,
+    Checked,
+}
+
+/// A compiled JSON Schema.
+pub struct Schema(Validator);
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Schema")
+    }
+}
+
+impl Schema {
+    /// Draft 2020-12, unless its `$schema` names another.
+    ///
+    /// # Errors
+    /// What is wrong with the schema, by the pointer into it.
+    pub fn compile(schema: &Value, formats: Formats) -> Result<Self, FieldError> {
+        let options = jsonschema::options().offline();
+        let built = options.should_validate_formats(formats == Formats::Checked).build(schema);
+        built
+            .map(Self)
+            .map_err(|error| FieldError::new(error.instance_path().as_str(), shorten(&error.to_string())))
+    }
+
+    pub fn accepts(&self, value: &Value) -> bool {
+        self.0.is_valid(value)
+    }
+
+    /// The first `max` faults of a value, each by the pointer of the field that is wrong, missing or unknown; none when
+    /// the schema accepts it.
+    pub fn faults(&self, value: &Value, max: usize) -> Vec<FieldError> {
+        self.0.iter_errors(value).flat_map(|error| faults(&error)).take(max).collect()
+    }
+}
+
+fn faults(error: &ValidationError<'_>) -> Vec<FieldError> {
+    let place = error.instance_path().as_str();
+    let below = |name: &str| format!("{place}/{}", escape(name));
+    match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            vec![FieldError::new(below(property.as_str().unwrap_or_default()), "is missing")]
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => unexpected
+            .iter()
+            .map(|name| FieldError::new(below(name), "is no field that is known here"))
+            .collect(),
+        _ => vec![FieldError::new(place, shorten(&error.to_string()))],
+    }
+}
+
+/// RFC 6901, section 3.
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// Keeps both ends: the value stands at the one, what is wrong with it at the other.
+fn shorten(message: &str) -> String {
+    if message.chars().count() <= LONGEST_MESSAGE {
+        return message.to_owned();
+    }
+    let half = LONGEST_MESSAGE / 2;
+    let end: Vec<char> = message.chars().rev().take(half).collect();
+    let start: String = message.chars().take(half).collect();
+    format!("{start} … {}", end.into_iter().rev().collect::<String>())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pointers(schema: &Value, value: &Value) -> Vec<String> {
+        let schema = Schema::compile(schema, Formats::Ignored).unwrap();
+        assert_eq!(schema.accepts(value), schema.faults(value, 1).is_empty());
+        schema.faults(value, 50).into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn each_bad_field_is_named_by_its_pointer() {
+        let schema = json!({
+            "type": "object",
+            "required": ["records", "a/b"],
+            "additionalProperties": false,
+            "properties": {
+                "records": {"type": "integer", "minimum": 1},
+                "a/b": {"type": "string"},
+                "nested": {"type": "object", "properties": {"list": {"type": "array", "items": {"type": "string"}}}},
+            },
+        });
+        let mut found = pointers(&schema, &json!({"records": 0, "x~y": 1, "nested": {"list": ["a", 2]}}));
+        found.sort_unstable();
+        assert_eq!(found, ["/a~1b", "/nested/list/1", "/records", "/x~0y"]);
+        assert_eq!(pointers(&schema, &json!([])), [""]);
+        assert!(pointers(&schema, &json!({"records": 1, "a/b": ""})).is_empty());
+    }
+
+    #[test]
+    fn no_more_faults_are_told_than_asked_for_and_none_at_length() {
+        let schema = Schema::compile(&json!({"items": {"type": "integer"}}), Formats::Ignored).unwrap();
+        let value = json!(["x".repeat(1_000_000), "y", "z"]);
+        assert_eq!(schema.faults(&value, 2).len(), 2);
+        assert!(schema.faults(&value, 1)[0].message.len() < 1000);
+    }
+
+    #[test]
+    fn a_format_says_something_only_where_asked() {
+        let schema = json!({"format": "email"});
+        for (formats, accepts) in [(Formats::Ignored, true), (Formats::Checked, false)] {
+            assert_eq!(Schema::compile(&schema, formats).unwrap().accepts(&json!("nobody")), accepts);
+        }
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_refused_where_it_is_wrong() {
+        let refused = |schema: Value| Schema::compile(&schema, Formats::Ignored).unwrap_err();
+        assert_eq!(refused(json!({"properties": {"a": {"type": "strin"}}})).pointer, "/properties/a/type");
+        refused(json!({"$ref": "https://example.com/other.json"}));
+    }
+}
