@@ -30,6 +30,11 @@ pub fn peak_rss() -> Result<u64> {
     number_after(&std::fs::read_to_string("/proc/self/status")?, "VmHWM:")
 }
 
+/// A process's resident memory in KiB (`VmRSS`, `proc_pid_status(5)`).
+pub fn rss(process: u32) -> Result<u64> {
+    number_after(&std::fs::read_to_string(format!("/proc/{process}/status"))?, "VmRSS:")
+}
+
 /// Bytes that this process has handed to the system to write (`wchar`, `proc_pid_io(5)`).
 pub fn written() -> Result<u64> {
     number_after(&std::fs::read_to_string("/proc/self/io")?, "wchar:")
