@@ -1,8 +1,11 @@
 //! Instances of a JSON Schema, filled with the n-gram model's words.
 
+use std::collections::HashSet;
+
 use rand::{Rng, RngExt};
 use serde_json::{Map, Value};
 
+use super::budget::{Budget, Fault, Purse};
 use super::leaf::{formatted, number};
 use super::ngram::Prose;
 use super::pattern;
@@ -30,35 +33,47 @@ pub(super) struct Instances<'a> {
     root: &'a Value,
     prose: &'a Prose<'a>,
     style: Style,
+    budget: Budget,
+}
+
+/// One instance being drawn.
+struct Drawing<'a> {
+    of: &'a Instances<'a>,
+    purse: Purse,
 }
 
 impl<'a> Instances<'a> {
-    pub(super) const fn new(root: &'a Value, prose: &'a Prose<'a>, style: Style) -> Self {
-        Self { root, prose, style }
+    /// No instance takes more than `budget`.
+    pub(super) const fn new(root: &'a Value, prose: &'a Prose<'a>, style: Style, budget: Budget) -> Self {
+        Self { root, prose, style, budget }
     }
 
     /// # Errors
     /// Why no instance can be drawn.
-    pub(super) fn draw<R: Rng>(&self, rng: &mut R) -> Result<Value, String> {
-        self.value(self.root, "", 0, rng)
+    pub(super) fn draw<R: Rng>(&self, rng: &mut R) -> Result<Value, Fault> {
+        Drawing { of: self, purse: Purse::new(self.budget) }.value(self.root, "", 0, rng)
     }
+}
 
+impl Drawing<'_> {
     /// An instance of `schema`; `name` is the property it is for, which tells a title from a text.
-    fn value<R: Rng>(&self, schema: &Value, name: &str, depth: usize, rng: &mut R) -> Result<Value, String> {
+    fn value<R: Rng>(&self, schema: &Value, name: &str, depth: usize, rng: &mut R) -> Result<Value, Fault> {
+        self.purse.spend(1, 0)?;
         if depth > DEEPEST {
-            return Err("the schema contains itself without an end".to_owned());
+            return Err("the schema contains itself without an end".to_owned().into());
         }
         let Value::Object(members) = schema else {
             return match schema {
-                Value::Bool(false) => Err("a part of the schema allows nothing".to_owned()),
-                _ => Ok(self.text(members_of(&Value::Null), name, depth, rng)?),
+                Value::Bool(false) => Err("a part of the schema allows nothing".to_owned().into()),
+                _ => self.text(members_of(&Value::Null), name, depth, rng),
             };
         };
         if let Some(constant) = members.get("const") {
-            return Ok(constant.clone());
+            return self.purse.copy(constant);
         }
         if let Some(Value::Array(options)) = members.get("enum") {
-            return pick(options, rng).cloned().ok_or_else(|| "an enum is empty".to_owned());
+            let option = pick(options, rng).ok_or_else(|| "an enum is empty".to_owned())?;
+            return self.purse.copy(option);
         }
         if let Some(merged) = self.combined(members, depth, rng)? {
             return self.value(&merged, name, depth + 1, rng);
@@ -66,8 +81,8 @@ impl<'a> Instances<'a> {
         match self.kind(members, depth, rng) {
             "object" => self.object(members, depth, rng),
             "array" => self.array(members, name, depth, rng),
-            "integer" => number(members, true, rng),
-            "number" => number(members, false, rng),
+            "integer" => Ok(number(members, true, rng)?),
+            "number" => Ok(number(members, false, rng)?),
             "boolean" => Ok(Value::Bool(rng.random_bool(0.5))),
             "null" => Ok(Value::Null),
             _ => self.text(members, name, depth, rng),
@@ -80,31 +95,35 @@ impl<'a> Instances<'a> {
         members: &Map<String, Value>,
         depth: usize,
         rng: &mut R,
-    ) -> Result<Option<Value>, String> {
-        let mut rest = members.clone();
-        let parts: Vec<Value> = if let Some(Value::String(reference)) = rest.shift_remove("$ref") {
-            vec![self.referenced(&reference)?.clone()]
-        } else if let Some(Value::Array(parts)) = rest.shift_remove("allOf") {
-            parts
-        } else if let Some(Value::Array(options)) =
-            rest.shift_remove("anyOf").or_else(|| rest.shift_remove("oneOf"))
+    ) -> Result<Option<Value>, Fault> {
+        let alternatives =
+            || ["anyOf", "oneOf"].into_iter().find_map(|key| Some((key, members.get(key)?.as_array()?)));
+        let (taken, parts): (&str, Vec<&Value>) = if let Some(Value::String(reference)) = members.get("$ref")
         {
+            ("$ref", vec![self.referenced(reference)?])
+        } else if let Some(Value::Array(parts)) = members.get("allOf") {
+            ("allOf", parts.iter().collect())
+        } else if let Some((key, options)) = alternatives() {
             let simple = || options.iter().find(|option| !is_compound(option));
             let chosen = if self.is_sparse(depth) { simple() } else { None };
-            chosen.or_else(|| pick(&options, rng)).cloned().into_iter().collect()
+            (key, chosen.or_else(|| pick(options, rng)).into_iter().collect())
         } else {
             return Ok(None);
         };
-        let mut merged = Value::Object(rest);
+        let mut merged = Map::new();
+        for (key, member) in members.iter().filter(|(key, _)| *key != taken) {
+            merged.insert(key.clone(), self.purse.copy(member)?);
+        }
+        let mut merged = Value::Object(merged);
         for part in parts {
-            merge(&mut merged, part);
+            merge(&mut merged, self.purse.copy(part)?);
         }
         Ok(Some(merged))
     }
 
     fn referenced(&self, reference: &str) -> Result<&Value, String> {
         let pointer = reference.strip_prefix('#');
-        let found = pointer.and_then(|pointer| self.root.pointer(pointer));
+        let found = pointer.and_then(|pointer| self.of.root.pointer(pointer));
         found.ok_or_else(|| format!("the reference {reference:?} leads nowhere within the schema"))
     }
 
@@ -121,7 +140,7 @@ impl<'a> Instances<'a> {
     }
 
     fn is_sparse(&self, depth: usize) -> bool {
-        self.style == Style::Sparse || depth > SPARSE_BELOW
+        self.of.style == Style::Sparse || depth > SPARSE_BELOW
     }
 
     fn object<R: Rng>(
@@ -129,24 +148,29 @@ impl<'a> Instances<'a> {
         members: &Map<String, Value>,
         depth: usize,
         rng: &mut R,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Fault> {
         let empty = Map::new();
         let properties = members.get("properties").and_then(Value::as_object).unwrap_or(&empty);
         let required = strings(members.get("required"));
+        // looking at what is left out takes time, too
+        self.purse.spend(properties.len() + required.len(), 0)?;
+        let must: HashSet<&str> = required.iter().copied().collect();
         let least = count(members, "minProperties").unwrap_or(0);
         let most = count(members, "maxProperties").unwrap_or(u64::MAX);
         let mut object = Map::new();
         for (name, schema) in properties {
-            let is_required = required.contains(&name.as_str());
+            let is_required = must.contains(name.as_str());
             let full = length(object.len()) + length(required.len()) >= most;
             let wanted = !self.is_sparse(depth) && !full || length(object.len()) < least;
             if is_required || (wanted && *schema != Value::Bool(false)) {
+                self.purse.spend(0, name.len())?;
                 object.insert(name.clone(), self.value(schema, name, depth + 1, rng)?);
             }
         }
         let others = members.get("additionalProperties").unwrap_or(&Value::Bool(true));
         for name in required {
             if !object.contains_key(name) {
+                self.purse.spend(0, name.len())?;
                 object.insert(name.to_owned(), self.value(others, name, depth + 1, rng)?);
             }
         }
@@ -158,12 +182,13 @@ impl<'a> Instances<'a> {
                 break;
             }
             let mut key = String::new();
-            self.prose.phrase(rng, 1, &mut key);
+            self.of.prose.phrase(rng, 1, &mut key);
             let key = if attempt < wanted {
                 key.to_lowercase()
             } else {
                 format!("{}_{attempt}", key.to_lowercase())
             };
+            self.purse.spend(0, key.len())?;
             object.insert(key.clone(), self.value(others, &key, depth + 1, rng)?);
         }
         Ok(Value::Object(object))
@@ -175,12 +200,12 @@ impl<'a> Instances<'a> {
         name: &str,
         depth: usize,
         rng: &mut R,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Fault> {
         let firsts = members.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let schema = members.get("items").unwrap_or(&Value::Bool(true));
         let least = count(members, "minItems").unwrap_or(0);
         if least > LONGEST_ARRAY {
-            return Err(format!("an array of {least} items is too long"));
+            return Err(format!("an array of {least} items is too long").into());
         }
         let most = count(members, "maxItems").unwrap_or(u64::MAX).max(least);
         let spare = if self.is_sparse(depth) { 0 } else { rng.random_range(1..=2) };
@@ -189,13 +214,14 @@ impl<'a> Instances<'a> {
             open.max(if self.is_sparse(depth) { 0 } else { length(firsts.len()) }).clamp(least, most);
         let unique = members.get("uniqueItems") == Some(&Value::Bool(true));
         let mut items: Vec<Value> = Vec::new();
+        let mut seen: HashSet<String> = HashSet::new();
         for _ in 0..wanted.saturating_mul(4) {
             if length(items.len()) >= wanted {
                 break;
             }
             let item =
                 self.value(firsts.get(items.len()).unwrap_or(schema), singular(name), depth + 1, rng)?;
-            if !(unique && items.contains(&item)) {
+            if !unique || seen.insert(item.to_string()) {
                 items.push(item);
             }
         }
@@ -208,36 +234,47 @@ impl<'a> Instances<'a> {
         name: &str,
         depth: usize,
         rng: &mut R,
-    ) -> Result<Value, String> {
-        if let Some(Value::String(pattern)) = members.get("pattern") {
-            return pattern::draw(pattern, rng).map(Value::String);
-        }
-        if let Some(text) =
-            members.get("format").and_then(Value::as_str).and_then(|format| formatted(format, rng))
-        {
-            return Ok(Value::String(text));
-        }
+    ) -> Result<Value, Fault> {
+        let format = |rng: &mut R| formatted(members.get("format")?.as_str()?, rng);
+        let text = if let Some(Value::String(pattern)) = members.get("pattern") {
+            pattern::draw(pattern, rng)?
+        } else if let Some(text) = format(rng) {
+            text
+        } else {
+            self.prose(members, name, depth, rng)?
+        };
+        self.purse.spend(0, text.len())?;
+        Ok(Value::String(text))
+    }
+
+    fn prose<R: Rng>(
+        &self,
+        members: &Map<String, Value>,
+        name: &str,
+        depth: usize,
+        rng: &mut R,
+    ) -> Result<String, Fault> {
         let least = count(members, "minLength").unwrap_or(0);
         let most = count(members, "maxLength").unwrap_or(u64::MAX);
         if least > LONGEST_ARRAY * 10 {
-            return Err(format!("a text of {least} characters is too long"));
+            return Err(format!("a text of {least} characters is too long").into());
         }
         let mut text = String::new();
         let brief = ["title", "name", "label", "topic", "category", "tag", "keyword", "author", "id"];
         if self.is_sparse(depth) {
-            self.prose.phrase(rng, 2, &mut text);
+            self.of.prose.phrase(rng, 2, &mut text);
         } else if most < 40 || brief.iter().any(|word| name.to_lowercase().ends_with(word)) {
-            self.prose.phrase(rng, 4, &mut text);
+            self.of.prose.phrase(rng, 4, &mut text);
         } else {
-            self.prose.write(rng, 14, 40, &mut text);
+            self.of.prose.write(rng, 14, 40, &mut text);
         }
         while length(text.chars().count()) < least {
-            self.prose.write(rng, 14, 40, &mut text);
+            self.of.prose.write(rng, 14, 40, &mut text);
         }
         if let Some((end, _)) = text.char_indices().nth(usize::try_from(most).unwrap_or(usize::MAX)) {
             text.truncate(end);
         }
-        Ok(Value::String(text))
+        Ok(text)
     }
 }
 
@@ -317,10 +354,57 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use serde_json::json;
 
-    fn drawn(schema: &Value, style: Style) -> Vec<Value> {
+    fn draw(schema: &Value, style: Style, budget: Budget, rng: &mut ChaCha8Rng) -> Result<Value, Fault> {
         let prose = Prose::new(["A sentence about nothing much."].into_iter());
+        Instances::new(schema, &prose, style, budget).draw(rng)
+    }
+
+    fn drawn(schema: &Value, style: Style) -> Vec<Value> {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        (0..100).map(|_| Instances::new(schema, &prose, style).draw(&mut rng).unwrap()).collect()
+        (0..100).map(|_| draw(schema, style, Budget::USUAL, &mut rng).unwrap()).collect()
+    }
+
+    #[test]
+    fn no_more_is_drawn_than_the_budget_holds() {
+        let mut chain = json!({"a0": {"type": "integer"}});
+        for level in 1..=10 {
+            let below = json!({"$ref": format!("#/$defs/a{}", level - 1)});
+            let twice =
+                json!({"type": "object", "required": ["l", "r"], "properties": {"l": below, "r": below}});
+            chain[format!("a{level}")] = twice;
+        }
+        let many: Vec<String> = (0..400).map(|i| format!("p{i}")).collect();
+        let text = "x".repeat(200);
+        for (why, schema) in [
+            (
+                "arrays in arrays",
+                json!({"type": "array", "minItems": 100,
+                "items": {"type": "array", "minItems": 100, "items": {"type": "integer"}}}),
+            ),
+            ("definitions used twice", json!({"$defs": chain, "$ref": "#/$defs/a10"})),
+            ("constants", json!({"type": "array", "minItems": 10, "items": {"const": vec![0; 200]}})),
+            ("options", json!({"type": "array", "minItems": 100, "items": {"enum": [text, text]}})),
+            (
+                "long texts",
+                json!({"type": "array", "minItems": 10, "items": {"type": "string", "minLength": 2_000}}),
+            ),
+            (
+                "patterns",
+                json!({"type": "array", "minItems": 100, "items": {"type": "string", "pattern": "a{500}"}}),
+            ),
+            (
+                "what is left out",
+                json!({"type": "array", "minItems": 10, "items": {"type": "object",
+                "properties": many.iter().map(|name| (name.clone(), json!({}))).collect::<Map<_, _>>()}}),
+            ),
+            ("what is not described", json!({"type": "object", "minProperties": 1_000_000})),
+            ("names", json!({"type": "array", "minItems": 100, "items": {"required": [text]}})),
+        ] {
+            let budget = Budget { values: 1_000, bytes: 10_000 };
+            let mut rng = ChaCha8Rng::seed_from_u64(3);
+            let answer = draw(&schema, Style::Sparse, budget, &mut rng);
+            assert_eq!(answer, Err(Fault::TooLarge), "{why}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! request, on the request's text, so that its sentences are about what was asked. It understands nothing. Temperature is part of
 //! the seed and shapes nothing else. Its tokens are words and marks.
 
+mod budget;
 mod instance;
 mod leaf;
 mod ngram;
@@ -23,6 +24,7 @@ use crate::provider::ModelProvider;
 use crate::request::ModelRequest;
 use crate::response::{FinishReason, ModelResponse, Usage};
 use crate::structured::check_value;
+use budget::{Budget, Fault};
 use instance::{Instances, Style};
 use ngram::Prose;
 
@@ -53,7 +55,7 @@ impl Offline {
     /// The answer to `request`, always the same for the same request.
     ///
     /// # Errors
-    /// `offline_schema_unsupported`: no instance of the schema was found.
+    /// `offline_schema_unsupported`: no instance of the schema was found, or it would be too large.
     pub fn answer(request: &ModelRequest) -> Result<(String, FinishReason), ModelError> {
         let mut rng = ChaCha8Rng::from_seed(request.digest());
         let prose = Prose::new(request.messages.iter().map(|message| message.content.as_str()));
@@ -81,7 +83,11 @@ impl ModelProvider for Offline {
 
     async fn complete(&self, request: &ModelRequest) -> Result<ModelResponse, ModelError> {
         let started = self.clock.monotonic();
-        let (text, finish_reason) = Self::answer(request)?;
+        let (text, finish_reason) = match request.response_schema {
+            Some(_) => aside(request.clone()).await?,
+            // a sentence or three, quicker than a change of thread
+            None => Self::answer(request)?,
+        };
         let tokens = |text: &str| u64::try_from(words::count(text)).unwrap_or(u64::MAX);
         let usage = Usage {
             input_tokens: request.messages.iter().map(|message| tokens(&message.content)).sum(),
@@ -93,6 +99,17 @@ impl ModelProvider for Offline {
     }
 }
 
+/// The answer, made on a thread where long work may be done.
+async fn aside(request: ModelRequest) -> Result<(String, FinishReason), ModelError> {
+    match tokio::task::spawn_blocking(move || Offline::answer(&request)).await {
+        Ok(answer) => answer,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(ModelError::transient("offline_stopped", "the process ends")),
+        },
+    }
+}
+
 /// A valid instance of `schema` as JSON: the first in the usual style that fits `room`, else a sparse one.
 fn instance(
     schema: &Value,
@@ -101,12 +118,24 @@ fn instance(
     room: usize,
 ) -> Result<String, ModelError> {
     let mut fault = String::new();
-    for draw in 0..DRAWS {
+    'draws: for draw in 0..DRAWS {
         for style in [Style::Usual, Style::Sparse] {
-            let value = match Instances::new(schema, prose, style).draw(rng) {
+            let value = match Instances::new(schema, prose, style, Budget::USUAL).draw(rng) {
                 Ok(value) => value,
-                Err(reason) => {
+                Err(Fault::Other(reason)) => {
                     fault = reason;
+                    continue;
+                }
+                Err(Fault::TooLarge) => {
+                    let Budget { values, bytes } = Budget::USUAL;
+                    fault = format!(
+                        "an answer would have more than {values} JSON values or {} MiB of text",
+                        bytes >> 20
+                    );
+                    // another draw would hardly be smaller, and each takes its time
+                    if style == Style::Sparse {
+                        break 'draws;
+                    }
                     continue;
                 }
             };

@@ -120,6 +120,26 @@ fn a_schema_it_cannot_serve_is_a_clear_error() {
     }
 }
 
+#[tokio::test]
+async fn a_small_schema_for_a_huge_answer_is_a_clear_error() {
+    let mut defs = json!({"a0": {"type": "string"}});
+    for level in 1..=22 {
+        let below = json!({"$ref": format!("#/$defs/a{}", level - 1)});
+        defs[format!("a{level}")] =
+            json!({"type": "object", "required": ["l", "r"], "properties": {"l": below, "r": below}});
+    }
+    let longest = |items: Value| json!({"type": "array", "minItems": 10_000, "items": items});
+    let models = Models::new(ModelsSettings::default(), SystemClock::shared()).unwrap();
+    let model = models.resolve("offline").unwrap();
+    for schema in
+        [longest(longest(json!({"type": "integer"}))), json!({"$defs": defs, "$ref": "#/$defs/a22"})]
+    {
+        let error = model.call(&request(PROMPT, 100, Some(schema))).await.unwrap_err();
+        assert_eq!(error.code, "offline_schema_unsupported");
+        assert!(error.user_fault && error.message.contains("more than 200000 JSON values"), "{error}");
+    }
+}
+
 /// Schemas as templates have them: nested objects and arrays of bounded texts, numbers and enums.
 fn schemas() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
