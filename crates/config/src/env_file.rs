@@ -35,7 +35,8 @@ fn parse_line(line: &str) -> Result<(String, String), String> {
     let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && name.starts_with(|c: char| !c.is_ascii_digit());
     if !is_name {
-        return Err(format!("{name:?} is no name: letters, digits and underscores only"));
+        // it may be a line of a key: what stands there is not repeated
+        return Err("what stands before the = is no name: letters, digits and underscores only".into());
     }
     Ok((name.to_owned(), parse_value(value.trim())?))
 }
@@ -62,7 +63,7 @@ fn parse_value(value: &str) -> Result<String, String> {
     if after.is_empty() || after.starts_with('#') {
         Ok(parsed)
     } else {
-        Err(format!("{after:?} stands behind the closing {quote}"))
+        Err(format!("something stands behind the closing {quote}; quotes stand around the whole value"))
     }
 }
 
@@ -91,9 +92,9 @@ mod tests {
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
         for (n, expected) in [
             "line 1: expected",
-            "line 2: \"1B\"",
+            "line 2: what stands before the =",
             "line 3: the closing",
-            "line 4: \"y\"",
+            "line 4: something stands behind",
             "line 5: a backslash",
             "F: line 7",
         ]

@@ -302,10 +302,23 @@ fn read_file(input: &Input, problems: &mut Vec<Problem>) -> FromFile {
             found
         }
         Err(error) => {
-            problems.push(Problem::new(place, format!("it is no valid TOML: {error}")));
+            problems.push(Problem::new(
+                place,
+                format!("it is no valid TOML: {}", without_the_line(&text, &error)),
+            ));
             FromFile::new()
         }
     }
+}
+
+/// What is wrong with a file and where, but not its text: an error's own text shows the line, and secrets stand in lines.
+fn without_the_line(text: &str, error: &toml::de::Error) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return error.message().to_owned();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("{} (line {line}, column {column})", error.message())
 }
 
 /// Sorts what the file holds to the contract's settings; what belongs to none is a problem.

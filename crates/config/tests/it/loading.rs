@@ -1,7 +1,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use windrow_config::{AppEnv, AuthMode, Config, DatabaseTarget, Input, LogFormat, Secret, check};
+use windrow_config::{
+    AppEnv, AuthMode, Config, DatabaseTarget, Input, LogFormat, Secret, check, parse_env_file,
+};
 use windrow_core::RetryPolicy;
 
 fn load(env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
@@ -132,6 +134,27 @@ fn a_name_and_its_other_name_may_agree_and_may_not_differ() {
 }
 
 #[test]
+fn what_stands_in_a_broken_line_is_not_repeated() {
+    let broken = [
+        "[models.providers.openai]\napi_key = \"sk-verysecret\n",
+        "[models.providers.openai]\napi_key = sk-verysecret\n",
+        "[models.providers.openai]\napi_key = \"a\" sk-verysecret\n",
+        "[models.providers.openai]\napi_key = 'sk-verysecret\\u{7}",
+        "[models.providers.openai]\napi_key = \"sk-verysecret\\q\"\n",
+    ];
+    for text in broken {
+        let problems = load_toml(text, &[]).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(!problems[0].contains("verysecret"), "{text}: {problems:?}");
+        assert!(problems[0].contains("(line 2, column "), "{problems:?}");
+    }
+    for text in ["OPENAI_API_KEY=\"sk-\"verysecret", "MIIverysecret/=", "OPENAI_API_KEY='sk-verysecret"] {
+        let problems = parse_env_file(text).unwrap_err();
+        assert!(problems.iter().all(|p| !p.to_string().contains("verysecret")), "{problems:?}");
+    }
+}
+
+#[test]
 fn all_problems_come_at_once_and_name_the_nearest() {
     let problems = load_toml(
         "[sevrer]\nport = 1\n[worker]\nbaet = 1\nconcurrency = 0\n[models]\nallow_unpriced = \"maybe\"\n",
@@ -141,6 +164,7 @@ fn all_problems_come_at_once_and_name_the_nearest() {
             ("WINDROW_LOG_FORMAT", "xml"),
             ("WINDROW_LAPSE", "5s"),
             ("WINDROW_LOG_KEEP", "255KiB"),
+            ("WINDROW_MODEL_TIMEOUT", "0s"),
         ],
     )
     .unwrap_err();
@@ -154,10 +178,11 @@ fn all_problems_come_at_once_and_name_the_nearest() {
         "it is one of pretty | json (from environment)",
         "WINDROW_LAPSE: it must be at least three times WINDROW_BEAT",
         "WINDROW_LOG_KEEP: it must be at least 256KiB, or 0 to keep none",
+        "WINDROW_MODEL_TIMEOUT: it must be longer than zero",
     ] {
         assert!(problems.iter().any(|p| p.contains(expected)), "{expected}: {problems:#?}");
     }
-    assert_eq!(problems.len(), 9, "{problems:#?}");
+    assert_eq!(problems.len(), 10, "{problems:#?}");
 }
 
 #[test]
