@@ -86,6 +86,7 @@ async fn connect(config: &Config) -> anyhow::Result<Db> {
     let section = &config.database;
     let mut options = DbOptions {
         max_connections: section.max_connections,
+        min_connections: section.min_connections,
         acquire_timeout: section.acquire_timeout,
         application_name: "windrow".to_owned(),
         prices: WorkPrices {

@@ -38,6 +38,7 @@ pub(crate) fn registry(config: &Config, clock: SharedClock) -> anyhow::Result<Mo
         providers,
         limits: limits.collect(),
         default_limits,
+        timeout: section.timeout,
         prices,
         allow_unpriced: section.allow_unpriced,
         ..ModelsSettings::default()

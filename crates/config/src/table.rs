@@ -69,10 +69,10 @@ pub const CONTRACT: &[Setting] = &[
         "A direct connection for LISTEN when DATABASE_URL leads through a pooler. Otherwise DATABASE_URL serves.")
         .secret(),
     setting("WINDROW_DATABASE_MAX_CONNECTIONS", "database.max_connections", count(2), "16",
-        "The most connections that a process opens to PostgreSQL, or readers of SQLite.")
+        "The most connections that a process opens to PostgreSQL for writing, and as many again for reading; with SQLite the most readers.")
         .by(SetBy::Operator),
     setting("WINDROW_DATABASE_MIN_CONNECTIONS", "database.min_connections", count(0), "0",
-        "Connections that are kept open while idle."),
+        "So many of either kind are opened at the start and kept while idle."),
     setting("WINDROW_DATABASE_ACQUIRE_TIMEOUT", "database.acquire_timeout", Kind::Duration, "10s",
         "How long a request waits for a connection before it is answered with 503."),
     // ---- storage
@@ -212,9 +212,9 @@ pub const CONTRACT: &[Setting] = &[
         "Whether models without a known price may be used. Their calls are free in the ledger, and no budget holds them.")
         .by(SetBy::Operator),
     setting("WINDROW_PRICES_FILE", "models.prices_file", Kind::Path, "",
-        "A price table (JSONL) to use instead of the bundled one.").by(SetBy::Operator),
+        "A price table of your own (JSONL, in the form of the bundled one), laid over the bundled one: its prices win, and models that it lacks keep theirs.").by(SetBy::Operator),
     setting("WINDROW_MODEL_TIMEOUT", "models.timeout", Kind::Duration, "120s",
-        "How long a model call may take."),
+        "How long a model call may take, each attempt by itself."),
     setting("WINDROW_MODEL_CONCURRENCY", "models.concurrency", count(1), "64",
         "How many calls of one model a process and its children together have in flight, where models.limits says nothing else.")
         .by(SetBy::Operator),
@@ -304,9 +304,9 @@ pub const CONTRACT: &[Setting] = &[
     setting("", "workloads.*.approval_above_usd", Kind::Money, "",
         "For this workload, instead of limits.approval_above_usd."),
     setting("", "workloads.*.settings.*", Kind::Text, "",
-        "What the workload itself reads."),
+        "What the workload itself reads. No workload of this version reads any: it does not use it."),
     setting("DEFAULT_STANDARD_MODEL_VERSION", "workloads.style.settings.default_standard_model_version", Kind::Text, "",
-        "The version of the standard image model that the workload style assumes."),
+        "The version of the standard image model that the workload style assumes. This version has no such workload and does not use it."),
     setting("DEFAULT_NIJI_MODEL_VERSION", "workloads.style.settings.default_niji_model_version", Kind::Text, "",
-        "The version of the Niji image model that the workload style assumes."),
+        "The version of the Niji image model that the workload style assumes. This version has no such workload and does not use it."),
 ];

@@ -64,6 +64,8 @@ pub(crate) fn validate(config: &Config) -> Vec<Problem> {
     for (value, name) in [(worker.poll, "WINDROW_POLL"), (worker.cancel_poll, "WINDROW_CANCEL_POLL")] {
         check(value > Duration::ZERO, name, "it must be longer than zero");
     }
+    let timeout = config.models.timeout;
+    check(timeout > Duration::ZERO, "WINDROW_MODEL_TIMEOUT", "it must be longer than zero");
     check(retry.base <= retry.cap, "WINDROW_RETRY_BASE", "it must not be longer than WINDROW_RETRY_CAP");
     for (value, name) in [
         (storage.upload_link_ttl, "WINDROW_UPLOAD_LINK_TTL"),

@@ -31,6 +31,8 @@ pub struct Model {
     pub(crate) max_output_tokens: Option<u64>,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) limits: Limits,
+    /// Of requests that name none.
+    pub(crate) timeout: Duration,
     pub(crate) gate: Gate,
     pub(crate) breaker: Arc<Breaker>,
     pub(crate) clock: SharedClock,
@@ -222,8 +224,8 @@ impl Admission<'_> {
     pub async fn send(self, request: &ModelRequest) -> Result<ModelResponse, ModelError> {
         let model = self.model;
         let started = model.clock.monotonic();
-        let request = addressed(request, &model.id);
-        let limit = request.timeout.saturating_add(TIMEOUT_GRACE);
+        let request = addressed(request, model);
+        let limit = request.patience().saturating_add(TIMEOUT_GRACE);
         let attempt = tokio::time::timeout(limit, model.provider.complete(&request));
         let outcome = attempt.await.unwrap_or_else(|_| Err(late(&request)));
         self.pass.end(health(&outcome));
@@ -246,12 +248,13 @@ impl Admission<'_> {
     }
 }
 
-/// A provider is asked for the resolved model, whatever alias the request was written with.
-fn addressed<'a>(request: &'a ModelRequest, id: &str) -> Cow<'a, ModelRequest> {
-    if request.model == id {
+/// A provider is asked for the resolved model, whatever alias the request was written with, and told how long to take.
+fn addressed<'a>(request: &'a ModelRequest, model: &Model) -> Cow<'a, ModelRequest> {
+    if request.model == model.id && request.timeout.is_some() {
         Cow::Borrowed(request)
     } else {
-        Cow::Owned(ModelRequest { model: id.to_owned(), ..request.clone() })
+        let timeout = Some(request.timeout.unwrap_or(model.timeout));
+        Cow::Owned(ModelRequest { model: model.id.clone(), timeout, ..request.clone() })
     }
 }
 
@@ -266,7 +269,7 @@ fn health(outcome: &Result<ModelResponse, ModelError>) -> Health {
 
 /// The error of a call that took longer than it may.
 pub(crate) fn late(request: &ModelRequest) -> ModelError {
-    let message = format!("no answer within {} ms", request.timeout.as_millis());
+    let message = format!("no answer within {} ms", request.patience().as_millis());
     ModelError::transient("model_timeout", message).sent().provider_fault()
 }
 

@@ -247,6 +247,7 @@ impl Models {
             max_output_tokens: listed.and_then(|line| line.max_output_tokens),
             tokenizer,
             limits,
+            timeout: self.settings.timeout,
             gate: Gate::new(limits, self.clock.clone()),
             breaker: Arc::clone(&served.breaker),
             clock: self.clock.clone(),

@@ -7,6 +7,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use windrow_core::TraceParent;
 
+/// A long answer of a large model fits; a dead connection is noticed within a run's usual stall limit.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// Who speaks in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -64,16 +67,22 @@ pub struct ModelRequest {
     /// Asks for a reproducible answer, where the provider can give one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// How long one attempt may take, from the first byte sent to the last received. On the wire in milliseconds.
-    #[serde(rename = "timeout_ms", with = "millis", default = "ModelRequest::default_timeout")]
-    pub timeout: Duration,
+    /// How long one attempt may take, from the first byte sent to the last received; as long as
+    /// [`ModelsSettings::timeout`](crate::ModelsSettings::timeout) says when absent. On the wire in milliseconds.
+    #[serde(
+        rename = "timeout_ms",
+        with = "optional_millis",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub timeout: Option<Duration>,
     /// Where the call stands in a trace, for the provider's own spans. Shapes no answer, and is not kept.
     #[serde(skip)]
     pub traceparent: Option<TraceParent>,
 }
 
 impl ModelRequest {
-    /// A request with one user message and the defaults: no schema, no seed, 120 s.
+    /// A request with one user message and the defaults: no schema, no seed, the settings' timeout.
     pub fn new(model: impl Into<String>, prompt: impl Into<String>, max_tokens: u32) -> Self {
         Self {
             model: model.into(),
@@ -82,14 +91,14 @@ impl ModelRequest {
             max_tokens,
             response_schema: None,
             seed: None,
-            timeout: Self::default_timeout(),
+            timeout: None,
             traceparent: None,
         }
     }
 
-    /// 120 s: a long answer of a large model fits; a dead connection is noticed within a run's usual stall limit.
-    pub const fn default_timeout() -> Duration {
-        Duration::from_secs(120)
+    /// How long one attempt may take. A provider is always asked with a timeout: [`Model::call`](crate::Model::call) fills it in.
+    pub fn patience(&self) -> Duration {
+        self.timeout.unwrap_or(DEFAULT_TIMEOUT)
     }
 
     /// SHA-256, in lower-case hex, over the canonical JSON of all that shapes the answer. The timeout is left out: a
@@ -185,6 +194,30 @@ pub(crate) mod millis {
     }
 }
 
+/// The same where there may be none.
+mod optional_millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::millis::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_hash_tells_questions_apart_but_not_patience() {
-        let patient = ModelRequest { timeout: Duration::from_secs(1), ..request() };
+        let patient = ModelRequest { timeout: Some(Duration::from_secs(1)), ..request() };
         assert_eq!(patient.hash(), request().hash());
         let others = [
             ModelRequest { seed: None, ..request() },
@@ -231,8 +264,12 @@ mod tests {
         let json = serde_json::to_string(&request()).unwrap();
         let back: ModelRequest = serde_json::from_str(&json).unwrap();
         assert_eq!((back.hash(), back), (request().hash(), request()));
+        let hasty = ModelRequest { timeout: Some(Duration::from_millis(1_500)), ..request() };
+        let json = serde_json::to_value(&hasty).unwrap();
+        assert_eq!(json["timeout_ms"], 1_500);
+        assert_eq!(serde_json::from_value::<ModelRequest>(json).unwrap(), hasty);
         let least: ModelRequest =
             serde_json::from_value(json!({"model": "m", "messages": [], "max_tokens": 1})).unwrap();
-        assert_eq!(least.timeout, ModelRequest::default_timeout());
+        assert_eq!(least.timeout, None);
     }
 }

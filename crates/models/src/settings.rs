@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::price::Price;
-use crate::request::millis;
+use crate::request::{DEFAULT_TIMEOUT, millis};
 
 /// All settings of the models. The default has the aliases, no provider but `offline`, and refuses unpriced models.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct ModelsSettings {
     pub limits: BTreeMap<String, Limits>,
     /// The limits of a model that is not named in `limits`.
     pub default_limits: Limits,
+    /// How long one attempt may take whose request says nothing else; longer than zero. On the wire in milliseconds.
+    #[serde(rename = "timeout_ms", with = "millis")]
+    pub timeout: Duration,
     /// Prices by model id (as in `limits`); they stand above the built-in tables.
     pub prices: BTreeMap<String, Price>,
     /// Whether a model without a known price may be called; its calls then count as free.
@@ -44,6 +47,7 @@ impl Default for ModelsSettings {
             providers: BTreeMap::new(),
             limits: BTreeMap::new(),
             default_limits: Limits::default(),
+            timeout: DEFAULT_TIMEOUT,
             prices: BTreeMap::new(),
             allow_unpriced: false,
             breaker: BreakerSettings::default(),

@@ -4,9 +4,10 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{PgPool, Pool, SqlitePool};
 
 use crate::conn::{Link, Means};
 use crate::fault::SharedFaultHook;
@@ -17,6 +18,8 @@ use crate::{Conn, Dialect, SharedEndHook, StoreError, Tx, WorkPrices};
 pub struct DbOptions {
     /// PostgreSQL: connections for writers, and as many again for readers. SQLite: readers beside the one writer.
     pub max_connections: u32,
+    /// Of these, so many are opened at once and kept while idle; at most `max_connections`.
+    pub min_connections: u32,
     /// How long to wait for a free connection before [`StoreError::Busy`].
     pub acquire_timeout: Duration,
     /// SQLite: how long to wait for another process's lock.
@@ -35,6 +38,7 @@ impl Default for DbOptions {
     fn default() -> Self {
         Self {
             max_connections: 8,
+            min_connections: 0,
             acquire_timeout: Duration::from_secs(10),
             busy_timeout: Duration::from_secs(5),
             read_limit: Duration::from_secs(20),
@@ -232,6 +236,14 @@ impl Db {
         }
     }
 
+    /// How many connections are open now, in use or not, those for single errands aside.
+    pub fn open_connections(&self) -> u32 {
+        match &self.pools {
+            Pools::Sqlite { writer, readers, .. } => writer.size() + readers.size(),
+            Pools::Postgres { writers, readers, .. } => writers.size() + readers.size(),
+        }
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut conn = self.read().await?;
@@ -285,10 +297,11 @@ async fn open_sqlite(url: &str, options: &DbOptions) -> Result<Pools, StoreError
     })?;
     let readers = SqlitePoolOptions::new()
         .max_connections(options.max_connections)
+        .min_connections(options.min_connections)
         .test_before_acquire(false)
         .idle_timeout(Duration::from_secs(60))
-        .acquire_timeout(options.acquire_timeout)
-        .connect_lazy_with(base.clone().pragma("query_only", "on"));
+        .acquire_timeout(options.acquire_timeout);
+    let readers = open_or_wait(readers, base.clone().pragma("query_only", "on")).await?;
     let aside = SqlitePoolOptions::new()
         .max_connections(1)
         .test_before_acquire(false)
@@ -297,16 +310,33 @@ async fn open_sqlite(url: &str, options: &DbOptions) -> Result<Pools, StoreError
     Ok(Pools::Sqlite { writer, readers, aside })
 }
 
+/// A pool that opens its first connection when it is first used, unless some are to be kept open.
+async fn open_or_wait<D: sqlx::Database>(
+    pool: PoolOptions<D>,
+    connect: <D::Connection as sqlx::Connection>::Options,
+) -> Result<Pool<D>, StoreError> {
+    match pool.get_min_connections() {
+        0 => Ok(pool.connect_lazy_with(connect)),
+        _ => sql("connect", pool.connect_with(connect).await),
+    }
+}
+
 async fn open_postgres(url: &str, options: &DbOptions) -> Result<Pools, StoreError> {
     let (base, schema) = postgres_options(url, options)?;
     let listen = match &options.listen_url {
         Some(url) => postgres_options(url, options)?.0,
         None => base.clone(),
     };
-    let pool = || {
-        PgPoolOptions::new().max_connections(options.max_connections).acquire_timeout(options.acquire_timeout)
+    let pool = |min_connections| {
+        PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .min_connections(min_connections)
+            .acquire_timeout(options.acquire_timeout)
     };
-    let writers = pool().test_before_acquire(false).connect_with(base.clone().options(WRITER_PLANS)).await;
+    let writers = pool(options.min_connections)
+        .test_before_acquire(false)
+        .connect_with(base.clone().options(WRITER_PLANS))
+        .await;
     // the pool tries for as long as it may wait; that there never was a connection is no sign of being busy
     let place = format!("{}:{}", base.get_host(), base.get_port());
     let writers = sql("connect", writers).map_err(|error| match error {
@@ -319,8 +349,8 @@ async fn open_postgres(url: &str, options: &DbOptions) -> Result<Pools, StoreErr
         StoreError::Unreachable(why) => StoreError::Unreachable(format!("{place}: {why}")),
         error => error,
     })?;
-    let readers = pool().connect_lazy_with(base.clone());
-    let aside = pool().max_connections(2).connect_lazy_with(base);
+    let readers = open_or_wait(pool(options.min_connections), base.clone()).await?;
+    let aside = pool(0).max_connections(2).connect_lazy_with(base);
     Ok(Pools::Postgres { writers, readers, aside, schema, listen: Box::new(listen) })
 }
 

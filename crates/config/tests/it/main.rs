@@ -3,3 +3,4 @@
 
 mod drift;
 mod loading;
+mod reads;

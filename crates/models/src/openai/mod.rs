@@ -81,7 +81,7 @@ impl OpenAi {
             ModelError::permanent("model_bad_request", format!("the request is not JSON: {error}"))
                 .user_fault()
         })?;
-        let mut call = self.client()?.post(self.endpoint.clone()).timeout(request.timeout);
+        let mut call = self.client()?.post(self.endpoint.clone()).timeout(request.patience());
         call = call.header("content-type", "application/json").body(body);
         if let Some(traceparent) = request.traceparent {
             call = call.header("traceparent", traceparent.to_string());

@@ -154,8 +154,24 @@ async fn a_busy_provider_is_not_a_failing_one() {
 async fn a_provider_that_hangs_is_cut_off() {
     let script = Arc::new(Script { takes: Duration::from_secs(3600), ..Script::default() });
     let model = scripted(&script, Limits::default());
-    let error = model.call(&ModelRequest { timeout: Duration::from_secs(1), ..request() }).await.unwrap_err();
+    let error =
+        model.call(&ModelRequest { timeout: Some(Duration::from_secs(1)), ..request() }).await.unwrap_err();
     assert_eq!((&*error.code, error.billing()), ("model_timeout", Billing::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_takes_as_long_as_the_settings_say_where_it_says_nothing() {
+    let script = Arc::new(Script { takes: Duration::from_secs(3600), ..Script::default() });
+    let clock: SharedClock = Arc::new(TokioClock(Instant::now()));
+    let settings = ModelsSettings { timeout: Duration::from_secs(2), ..settings(Limits::default()) };
+    let models = Models::new(settings, clock).unwrap().with_provider(script, None).unwrap();
+    let model = models.resolve("script:m").unwrap();
+    for (asked, expected) in [(None, 2), (Some(Duration::from_secs(7)), 7)] {
+        let began = Instant::now();
+        let error = model.call(&ModelRequest { timeout: asked, ..request() }).await.unwrap_err();
+        assert_eq!(error.message, format!("no answer within {expected}000 ms"));
+        assert!((expected..expected + 10).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]

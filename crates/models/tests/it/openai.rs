@@ -21,7 +21,7 @@ fn client(base_url: &str) -> OpenAi {
 
 fn request() -> ModelRequest {
     ModelRequest {
-        timeout: Duration::from_secs(20),
+        timeout: Some(Duration::from_secs(20)),
         ..ModelRequest::new("openai:gpt-4o-mini", "Say hi.", 50)
     }
 }
@@ -138,7 +138,7 @@ async fn a_late_answer_may_have_been_billed() {
     let server = MockServer::start().await;
     let slow = ResponseTemplate::new(200).set_body_json(completion()).set_delay(Duration::from_secs(30));
     Mock::given(method("POST")).respond_with(slow).mount(&server).await;
-    let hasty = ModelRequest { timeout: Duration::from_millis(100), ..request() };
+    let hasty = ModelRequest { timeout: Some(Duration::from_millis(100)), ..request() };
     let error = client(&server.uri()).complete(&hasty).await.unwrap_err();
     assert_eq!((error.class, &*error.code), (ErrorClass::Transient, "model_timeout"));
     assert_eq!(error.billing(), Billing::Unknown);

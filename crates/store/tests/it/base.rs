@@ -45,6 +45,19 @@ async fn count(db: &Db) -> i64 {
 }
 
 on_both! {
+    async fn so_many_connections_are_open_from_the_start_as_are_to_be_kept(test) {
+        for min_connections in [0, 3] {
+            let db = Db::connect(test.url(), DbOptions { min_connections, ..DbOptions::default() }).await.unwrap();
+            // PostgreSQL has as many writers as readers; SQLite has one writer
+            let expected = match db.dialect() {
+                Dialect::Sqlite => 1 + min_connections,
+                Dialect::Postgres => min_connections.max(1) + min_connections,
+            };
+            assert_eq!(db.open_connections(), expected);
+            db.close().await;
+        }
+    }
+
     async fn values_of_every_kind_come_back(test) {
         let db = open(&test).await;
         with_table(&db).await;

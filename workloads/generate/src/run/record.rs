@@ -271,7 +271,7 @@ pub(crate) fn request(
         max_tokens: pinned.max_tokens,
         response_schema,
         seed: Some(draws.draws(purpose).below(SEEDS)),
-        timeout: ModelRequest::default_timeout(),
+        timeout: None,
         traceparent: None,
     }
 }
