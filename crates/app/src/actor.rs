@@ -95,21 +95,26 @@ impl Actor {
         }
     }
 
-    /// May speak the worker protocol for some workload.
+    /// May speak the worker protocol for some workload. A worker sees every owner's jobs, so its key is worth no more than
+    /// the role that its owner has now.
+    ///
+    /// # Errors
+    /// [`AppError::RoleTooLow`], [`AppError::ScopeMissing`].
     pub fn may_work_at_all(&self) -> Result<(), AppError> {
+        self.has_role(Role::Admin)?;
         match self.scopes() {
             Some(scopes) if scopes.iter().any(|scope| matches!(scope, Scope::Worker(_))) => Ok(()),
-            Some(_) => self.needs(&Scope::Worker(None)),
-            None => self.has_role(Role::Admin),
+            _ => self.needs(&Scope::Worker(None)),
         }
     }
 
     /// May speak the worker protocol for a workload.
+    ///
+    /// # Errors
+    /// As [`Self::may_work_at_all`].
     pub fn may_work(&self, workload: &str) -> Result<(), AppError> {
-        match self.scopes() {
-            Some(_) => self.needs(&Scope::Worker(Some(workload.to_owned()))),
-            None => self.has_role(Role::Admin),
-        }
+        self.has_role(Role::Admin)?;
+        self.needs(&Scope::Worker(Some(workload.to_owned())))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use windrow_api_types::{CreateApiKey, JobListQuery, UserQuery};
-use windrow_app::{Actor, AppError};
+use windrow_api_types::{ChangeUser, CreateApiKey, JobListQuery, UserQuery};
+use windrow_app::{Actor, AppError, Authority};
 use windrow_core::{Clock, Role, Scope};
 use windrow_test_support::app::{TestAppOptions, submit_request};
 use windrow_test_support::{TestApp, TestDb, on_both};
@@ -65,6 +65,28 @@ async fn a_key_never_allows_more_than_whoever_made_it() {
     assert_eq!(worker.may_read().unwrap_err().code(), "scope_missing");
     assert_eq!(ada.may_work("echo").unwrap_err().code(), "role_too_low");
     test.finish().await;
+}
+
+on_both! {
+    async fn a_worker_key_works_for_as_long_as_its_owner_is_an_admin(db) {
+        let test = TestApp::start(db).await;
+        let (root, ada) = (test.actor_with("root", Role::Admin).await, test.actor_with("ada", Role::Admin).await);
+        let one = Scope::Worker(Some("echo".to_owned()));
+        let any = test.app.create_key(&ada, &wish(&[Scope::Worker(None)])).await.unwrap();
+        let one = test.app.create_key(&ada, &wish(&[one])).await.unwrap();
+        for role in [Role::Contributor, Role::Consumer, Role::Admin] {
+            let change = ChangeUser { role: Some(role), status: None, reason: "a test".to_owned() };
+            test.app.change_user(Authority::Actor(&root), ada.owner(), &change).await.unwrap();
+            for secret in [&any.secret, &one.secret] {
+                let worker = log_in(&test, secret).await.unwrap();
+                let answers = [worker.may_work_at_all(), worker.may_work("echo")];
+                let refused = answers.map(|answer| answer.err().map(|error| error.code()));
+                let expected = (role != Role::Admin).then_some("role_too_low");
+                assert_eq!(refused, [expected, expected], "{role:?}");
+            }
+        }
+        test.finish().await;
+    }
 }
 
 #[tokio::test]
