@@ -10,9 +10,11 @@ use windrow_core::SharedClock;
 use crate::error::AuthError;
 use crate::jwk::{KeySet, VerifyingKey, read_key_set};
 
-/// After a fetch, how long an unknown key id starts no other: whoever makes up key ids can't make us flood the issuer.
+/// After a fetch, how long an unknown key id starts no other, whether the issuer answered or not: whoever makes up key ids can't make
+/// us flood it.
 const REFETCH: Duration = Duration::from_secs(30);
-/// How long to leave an issuer alone that did not answer.
+/// How long to leave an issuer alone that did not answer while keys of it are missing or past their time: the logins of known users wait
+/// for them.
 const RETRY: Duration = Duration::from_secs(5);
 /// How long keys outlive their cache time while the issuer is down.
 const STALE: Duration = Duration::from_secs(3600);
@@ -91,10 +93,11 @@ impl JwksClient {
             (None, Err(_)) => self.fetching.lock().await,
         };
         // While this login waited for its turn another may have fetched.
-        if let Cached::Fresh(key) = self.cached(kid) {
+        let now = self.cached(kid);
+        if let Cached::Fresh(key) = now {
             return Ok(key);
         }
-        if self.may_ask() {
+        if self.may_ask(matches!(now, Cached::Unknown)) {
             self.fetch().await;
         }
         drop(turn);
@@ -119,11 +122,14 @@ impl JwksClient {
         }
     }
 
-    fn may_ask(&self) -> bool {
+    /// Whether the issuer may be asked again. `unknown`: for a key id that it had not the last time.
+    fn may_ask(&self, unknown: bool) -> bool {
         let now = self.clock.monotonic();
         match self.read().asked {
             None => true,
-            Some((at, answered)) => now.saturating_sub(at) >= if answered { REFETCH } else { RETRY },
+            Some((at, answered)) => {
+                now.saturating_sub(at) >= if answered || unknown { REFETCH } else { RETRY }
+            }
         }
     }
 

@@ -116,6 +116,23 @@ async fn made_up_key_ids_reach_the_issuer_at_most_once_in_30_seconds() {
 }
 
 #[tokio::test]
+async fn made_up_key_ids_reach_an_issuer_that_is_down_no_oftener() {
+    let issuer = Issuer::start().await;
+    let key = Key::ed();
+    issuer.publishes(&[key.jwk("a")]).await;
+    let auth = issuer.authenticator();
+    assert_eq!(login(&auth, &key.token("a", &claims(&issuer.clock))).await, ann());
+    issuer.fails().await;
+    for second in 0..90 {
+        let made_up = key.token(&format!("made-up-{second}"), &claims(&issuer.clock));
+        assert_eq!(login(&auth, &made_up).await, Err(AuthError::UnknownKey));
+        issuer.later(1);
+    }
+    // At seconds 30 and 60.
+    assert_eq!(issuer.asked().await, 2);
+}
+
+#[tokio::test]
 async fn an_issuer_that_is_down_leaves_its_keys_in_force_for_an_hour() {
     let issuer = Issuer::start().await;
     let key = Key::ed();
