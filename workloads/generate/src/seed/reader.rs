@@ -35,7 +35,20 @@ impl<'a> SeedReader<'a> {
     /// [`SeedError::Broken`] for an empty file, for what is neither text nor gzip of text, and for a CSV header that
     /// can't be used; [`SeedError::Io`] when the input fails.
     pub fn open(input: impl Read + Send + 'a, limits: SeedLimits) -> Result<Self, SeedError> {
-        let mut source = Source::open(input, limits)?;
+        Self::open_watched(input, limits, |_| Ok(()))
+    }
+
+    /// The same, where somebody may end the reading: `watch` is asked before each read of uncompressed bytes, with how many came
+    /// before, and its error is the reader's last item. Few compressed bytes can hold very many.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_watched(
+        input: impl Read + Send + 'a,
+        limits: SeedLimits,
+        watch: impl FnMut(u64) -> std::io::Result<()> + Send + 'a,
+    ) -> Result<Self, SeedError> {
+        let mut source = Source::open(input, limits, Box::new(watch))?;
         skip_mark_and_blanks(&mut source)?;
         let (line, offset) = (source.line, source.offset);
         let first = source.fill()?.first().copied();

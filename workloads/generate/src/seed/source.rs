@@ -12,11 +12,30 @@ const BUFFER: usize = 64 << 10;
 /// How many of the first bytes are looked at together.
 const HEAD: usize = 4 << 10;
 
+/// Asked before each read of uncompressed bytes, with how many came before; its error ends the reading.
+pub(super) type Watch<'a> = Box<dyn FnMut(u64) -> io::Result<()> + Send + 'a>;
+
+/// Uncompressed bytes with somebody who may end them.
+struct Watched<'a> {
+    inner: Bytes<'a>,
+    watch: Watch<'a>,
+    read: u64,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (self.watch)(self.read)?;
+        let read = self.inner.read(buffer)?;
+        self.read += read as u64;
+        Ok(read)
+    }
+}
+
 type Bytes<'a> = Box<dyn Read + Send + 'a>;
 
 /// A counted stream of uncompressed bytes.
 pub(super) struct Source<'a> {
-    inner: BufReader<Bytes<'a>>,
+    inner: BufReader<Watched<'a>>,
     /// Bytes that were read for sniffing and are given out again before the rest.
     pushed_back: Cursor<Vec<u8>>,
     pub(super) gzip: bool,
@@ -38,7 +57,11 @@ pub(super) enum LineRead {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn open(mut input: impl Read + Send + 'a, limits: SeedLimits) -> Result<Self, SeedError> {
+    pub(super) fn open(
+        mut input: impl Read + Send + 'a,
+        limits: SeedLimits,
+        watch: Watch<'a>,
+    ) -> Result<Self, SeedError> {
         let mut head = Vec::with_capacity(GZIP_MAGIC.len());
         input.by_ref().take(2).read_to_end(&mut head)?;
         let gzip = head == GZIP_MAGIC;
@@ -49,7 +72,7 @@ impl<'a> Source<'a> {
             Box::new(whole)
         };
         let mut source = Self {
-            inner: BufReader::with_capacity(BUFFER, inner),
+            inner: BufReader::with_capacity(BUFFER, Watched { inner, watch, read: 0 }),
             pushed_back: Cursor::default(),
             gzip,
             limits,

@@ -1,6 +1,8 @@
 //! Seed data that a user names: where it is, and what is in it.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,9 @@ use crate::use_cases::estimate::SUBMIT_SAMPLE;
 
 /// So much of a seed file is looked at when somebody waits for the answer, in bytes as stored. The run reads all of it.
 pub const LOOK_BYTES: u64 = 64 << 20;
+
+/// And no more than so many of its uncompressed bytes: gzip can expand a thousandfold. Text compresses some four times.
+pub const LOOK_PLAIN_BYTES: u64 = 256 << 20;
 
 /// Why seed data can't be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +74,7 @@ pub async fn locate(conn: &mut Conn, owner: OwnerId, seed: &SeedRef) -> Result<S
     }
 }
 
-/// Validates the first [`LOOK_BYTES`] of a seed file against a template's requirements.
+/// Validates the beginning of a seed file ([`LOOK_BYTES`], [`LOOK_PLAIN_BYTES`]) against a template's requirements.
 pub async fn look(blob: &BlobStore, key: &str, requirements: Vec<FieldPath>) -> Result<SeedLook, SeedsError> {
     read(blob, key, move |reader| {
         let mut found = Found::new(reader, requirements);
@@ -80,8 +85,8 @@ pub async fn look(blob: &BlobStore, key: &str, requirements: Vec<FieldPath>) -> 
 }
 
 /// Whether a job may be submitted with this seed data: some of its valid records, or what keeps it from that. With
-/// [`OnError::Skip`] one valid record is enough, and the look ends when it has enough to show. What lies behind
-/// [`LOOK_BYTES`] is left for the run to judge.
+/// [`OnError::Skip`] one valid record is enough, and the look ends when it has enough to show. What lies behind the look's end
+/// ([`LOOK_BYTES`], [`LOOK_PLAIN_BYTES`]) is left for the run to judge.
 pub async fn judge(
     blob: &BlobStore,
     key: &str,
@@ -105,7 +110,7 @@ pub async fn judge(
     .await
 }
 
-/// Valid records, evenly taken from the first [`LOOK_BYTES`]: every second one is dropped whenever there are too many.
+/// Valid records, evenly taken from what a look sees ([`LOOK_BYTES`], [`LOOK_PLAIN_BYTES`]): every second one is dropped whenever there are too many.
 /// With `first` only the first ones are read.
 pub async fn sample(
     blob: &BlobStore,
@@ -234,18 +239,61 @@ async fn read<T: Send + 'static>(
     })?;
     let stream = blob.stream(&key, None, None).await?.stream;
     let source = SyncIoBridge::new(StreamReader::new(stream.map_err(std::io::Error::other)));
-    let work = move || {
-        let limited = std::io::BufReader::with_capacity(1 << 20, Look { source, left: LOOK_BYTES });
-        work(SeedReader::open(limited, SeedLimits::default())?)
-    };
-    let done = tokio::task::spawn_blocking(work).await;
-    let done = done.unwrap_or_else(|error| Err(SeedError::Io(std::io::Error::other(error))));
-    done.map_err(|error| match error {
+    aside(source, work).await.map_err(|error| match error {
         SeedError::Io(error) => {
             SeedsError::Blob(BlobError::Transient { key: key.to_string(), message: error.to_string() })
         }
         broken => SeedsError::Broken(broken),
     })
+}
+
+/// Works on a thread where reading may block, for as long as somebody waits for it: a request that is gone ends it.
+async fn aside<T: Send + 'static>(
+    source: impl Read + Send + 'static,
+    work: impl FnOnce(SeedReader<'_>) -> Result<T, SeedError> + Send + 'static,
+) -> Result<T, SeedError> {
+    let awaited = Awaited::default();
+    let gone = Arc::clone(&awaited.gone);
+    let work = move || work(open(source, LOOK_BYTES, LOOK_PLAIN_BYTES, gone)?);
+    let done = tokio::task::spawn_blocking(work).await;
+    drop(awaited);
+    done.unwrap_or_else(|error| Err(SeedError::Io(std::io::Error::other(error))))
+}
+
+/// Opens what is looked at no further than `stored` bytes as they are stored or about `plain` uncompressed ones, and no longer than
+/// until `gone`.
+fn open<'a>(
+    source: impl Read + Send + 'a,
+    stored: u64,
+    plain: u64,
+    gone: Arc<AtomicBool>,
+) -> Result<SeedReader<'a>, SeedError> {
+    let limited = std::io::BufReader::with_capacity(1 << 20, Look { source, left: stored });
+    let watch = move |read: u64| {
+        if gone.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("nobody waits for it any more"));
+        }
+        if read <= plain { Ok(()) } else { Err(std::io::Error::other(LookEnd)) }
+    };
+    SeedReader::open_watched(limited, SeedLimits::default(), watch).map_err(|error| match error {
+        SeedError::Io(error) if is_look_end(&error) => {
+            let message = "there is no record at its beginning, as far as it was looked at; remove what stands before the first";
+            SeedError::Broken { line: 1, message: message.to_owned() }
+        }
+        error => error,
+    })
+}
+
+/// Says that whoever waits is gone when it is dropped.
+#[derive(Default)]
+struct Awaited {
+    gone: Arc<AtomicBool>,
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Ends a read with an error of its own past its limit: what is cut off must not look like a broken file.
@@ -280,38 +328,4 @@ fn is_look_end(error: &std::io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(text: &[u8], left: u64, requirements: &[&str]) -> (SeedReport, bool) {
-        let reader = SeedReader::open(Look { source: text, left }, SeedLimits::default()).unwrap();
-        let mut found = Found::new(reader, requirements.iter().map(|r| r.parse().unwrap()).collect());
-        let truncated = found.walk(|_| true).unwrap();
-        (found.into_report(), truncated)
-    }
-
-    #[test]
-    fn a_look_that_ends_early_is_no_broken_file() {
-        let text = b"{\"a\": 1}\n{\"a\": 2}\n{\"a\": 3}\n".repeat(10_000);
-        let (report, truncated) = found(&text, 100_000, &["a"]);
-        assert!(truncated);
-        assert!(report.valid > 1_000 && report.invalid == 0, "{report:?}");
-        let (report, truncated) = found(&text, text.len() as u64, &["a"]);
-        assert!(!truncated);
-        assert_eq!((report.valid, report.invalid), (30_000, 0));
-    }
-
-    #[test]
-    fn a_sample_is_spread_over_the_file() {
-        let lines: String = (0..1_000).map(|i| format!("{{\"i\": {i}}}\n")).collect();
-        let sample = |count, first| {
-            let reader = SeedReader::open(lines.as_bytes(), SeedLimits::default()).unwrap();
-            let (records, _) = sample_of(reader, vec!["i".parse().unwrap()], count, first).unwrap();
-            records.iter().map(|r| r["i"].as_u64().unwrap()).collect::<Vec<_>>()
-        };
-        assert_eq!(sample(3, true), [0, 1, 2]);
-        let spread = sample(10, false);
-        assert_eq!(spread.len(), 10);
-        assert!(spread[9] > 500, "{spread:?}");
-    }
-}
+mod tests;
