@@ -25,8 +25,17 @@ pub struct Analysis {
     pub includes: Vec<IncludeUse>,
     /// The models or aliases that its steps name.
     pub models: Vec<String>,
-    /// What is wrong, by JSON pointer: no such template can run. An include that is missing is among it.
+    /// What is wrong with the texts themselves, by JSON pointer: no such template can ever run.
     pub problems: Vec<FieldError>,
+    /// A problem for each include that may not be missing and is. It ends when somebody makes the fragment.
+    pub unresolved: Vec<FieldError>,
+}
+
+impl Analysis {
+    /// All that keeps the template from running now.
+    pub fn into_problems(self) -> Vec<FieldError> {
+        self.problems.into_iter().chain(self.unresolved).collect()
+    }
 }
 
 /// A fragment that a template includes.
@@ -63,7 +72,7 @@ pub(super) fn analyse_usage(document: &TemplateDocument, fragments: &Fragments) 
         let known = document.fragment.is_none().then(|| &ids[..part.steps]);
         Walk::new(Names(&env), fragments, known, &part.pointer, &mut usage).text(part.text);
     }
-    let mut problems: Vec<FieldError> =
+    let problems: Vec<FieldError> =
         usage.problems.iter().map(|(pointer, message)| FieldError::new(pointer, message)).collect();
     let includes: Vec<IncludeUse> = usage
         .includes
@@ -74,11 +83,13 @@ pub(super) fn analyse_usage(document: &TemplateDocument, fragments: &Fragments) 
             missing: !fragments.contains_key(name),
         })
         .collect();
-    for include in includes.iter().filter(|include| include.missing && !include.optional) {
+    let needed = includes.iter().filter(|include| include.missing && !include.optional);
+    let unresolved = needed.map(|include| {
         let message =
             format!("the fragment {} was not found among your own and the public templates", include.name);
-        problems.push(FieldError::new("/template", message));
-    }
+        FieldError::new("/template", message)
+    });
+    let unresolved = unresolved.collect();
     let requirements = &document.schema_requirements;
     let undeclared = usage
         .paths
@@ -99,6 +110,7 @@ pub(super) fn analyse_usage(document: &TemplateDocument, fragments: &Fragments) 
         includes,
         models: document.models().into_iter().map(str::to_owned).collect(),
         problems,
+        unresolved,
     };
     (analysis, usage)
 }
@@ -178,7 +190,7 @@ mod tests {
         ] {
             let analysis = analyse(&document(&[], prompt), &Fragments::new());
             assert_eq!(paths(&analysis.paths), expected, "{prompt}");
-            assert_eq!(analysis.problems, [], "{prompt}");
+            assert_eq!(analysis.into_problems(), [], "{prompt}");
         }
     }
 
@@ -201,11 +213,11 @@ mod tests {
             none.includes,
             [IncludeUse { name: "style@2".to_owned(), optional: false, missing: true }]
         );
-        assert_eq!(none.problems.len(), 1);
+        assert_eq!((none.problems.len(), none.unresolved.len()), (0, 1));
         let style = "{{ tone }} {{ genre }} {% include 'deeper@latest' ignore missing %}";
         let some = analyse(&document, &Fragments::from([("style@2".to_owned(), style.to_owned())]));
         assert_eq!(paths(&some.paths), ["genre"]);
-        assert_eq!(some.problems, []);
+        assert_eq!((&*some.problems, &*some.unresolved), (&[][..], &[][..]));
         let deeper = IncludeUse { name: "deeper@latest".to_owned(), optional: true, missing: true };
         assert!(some.includes.contains(&deeper), "{:?}", some.includes);
         let broken = analyse(&document, &Fragments::from([("style@2".to_owned(), "{{ x".to_owned())]));

@@ -64,7 +64,7 @@ impl CompiledTemplate {
     /// missing includes.
     pub fn compile(document: TemplateDocument, fragments: &Fragments) -> Result<Self, Vec<FieldError>> {
         let (analysis, usage) = analyse_usage(&document, fragments);
-        let mut errors = analysis.problems;
+        let mut errors = analysis.into_problems();
         if document.fragment.is_some() {
             errors.push(FieldError::new("/template/fragment", "a fragment can be included, but not run"));
         }

@@ -51,15 +51,8 @@ impl<'a> Checked<'a> {
         let document = TemplateDocument::parse(text).map_err(TemplateError::Invalid)?;
         // what is missing may come before the first job; everything else is wrong for good
         let analysis = analyse(&document, &Fragments::new());
-        let missing: Vec<&str> =
-            analysis.includes.iter().filter(|i| i.missing).map(|i| i.name.as_str()).collect();
-        let lasting = analysis
-            .problems
-            .into_iter()
-            .filter(|problem| !missing.iter().any(|name| problem.message.contains(name)));
-        let lasting: Vec<FieldError> = lasting.collect();
-        if !lasting.is_empty() {
-            return Err(TemplateError::Invalid(lasting));
+        if !analysis.problems.is_empty() {
+            return Err(TemplateError::Invalid(analysis.problems));
         }
         Ok(Self { document, text, sha256: hex::encode(Sha256::digest(text)) })
     }
@@ -350,10 +343,10 @@ async fn pin_text(
         if found_any {
             continue;
         }
-        if analysis.problems.is_empty() {
+        if analysis.problems.is_empty() && analysis.unresolved.is_empty() {
             return Ok((pinned, document, analysis));
         }
-        let problems = analysis.problems.into_iter();
+        let problems = analysis.into_problems().into_iter();
         let at =
             |problem: FieldError| FieldError::new(format!("{pointer}{}", problem.pointer), problem.message);
         return Err(TemplateError::Invalid(problems.map(at).collect()));

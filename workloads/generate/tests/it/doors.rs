@@ -95,6 +95,20 @@ on_both! {
         it.test.finish().await;
     }
 
+    async fn a_missing_fragment_hides_no_fault_of_the_template(db) {
+        let it = Installation::start(db, None).await;
+        let with = |prompt: &str| json!({"document": TEMPLATE.replace("Ask about", prompt)});
+        // the fragment may still come
+        it.post("/v1/templates", &with("{% include \"a\" %}")).await.expect(201);
+        let faulty = with("{% include \"a\" %} {{ title | no_such_filter }}");
+        let refused = it.post("/v1/templates", &faulty).await.expect(422).json();
+        let faults = refused["errors"].as_array().unwrap();
+        assert_eq!(faults.len(), 1, "{refused}");
+        assert_eq!(faults[0]["pointer"], "/document/template/steps/0/prompt", "{refused}");
+        assert!(faults[0]["message"].as_str().unwrap().contains("no_such_filter"), "{refused}");
+        it.test.finish().await;
+    }
+
     async fn a_template_in_use_is_not_deleted(db) {
         let it = Installation::start(db, None).await;
         let id = it.template(&TEMPLATE.replace(" by {{ author.name }}", "")).await;

@@ -52,7 +52,7 @@ fn every_template_renders_with_every_record_that_fits_it() {
     for (template, files) in PAIRS {
         let document = document(template);
         let analysis = analyse(&document, &fragments());
-        assert_eq!(analysis.problems, [], "{template}");
+        assert_eq!(analysis.clone().into_problems(), [], "{template}");
         assert_eq!(analysis.undeclared, [], "{template}");
         assert_eq!(analysis.unused, [], "{template}");
         let requirements = document.schema_requirements.clone();
