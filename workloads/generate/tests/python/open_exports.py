@@ -1,4 +1,4 @@
-"""Opens exports with pandas, pyarrow and DuckDB, without options, and compares them with what was written.
+"""Opens exports with pandas, pyarrow, DuckDB and Hugging Face datasets, without options, and compares them with what was written.
 
 Usage: open_exports.py FOLDER RECORDS, where FOLDER holds the exports `none`, `date`, `language`, `topic` and `empty`.
 """
@@ -11,13 +11,15 @@ import pathlib
 import sys
 
 try:
+    import datasets
     import duckdb
     import pandas
     import pyarrow
     import pyarrow.dataset
     import pyarrow.parquet
 except ImportError as error:
-    sys.exit(f"{error}: set WINDROW_TEST_PYTHON to a Python that has them: pip install pandas pyarrow duckdb")
+    packages = "datasets duckdb pandas pyarrow"
+    sys.exit(f"{error}: set WINDROW_TEST_PYTHON to a Python that has them: pip install {packages}")
 
 FOLDER = pathlib.Path(sys.argv[1])
 RECORDS = int(sys.argv[2])
@@ -150,11 +152,6 @@ def manifests():
 
 
 def hugging_face():
-    """Only where `datasets` is installed: it is large."""
-    try:
-        import datasets
-    except ImportError:
-        return
     datasets.disable_progress_bars()
     # a field in the folders' names and a column of several types leave CSV only
     for name, typed in [("none", True), ("date", True), ("language", False), ("topic", True)]:
