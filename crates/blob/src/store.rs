@@ -82,7 +82,7 @@ impl BlobStore {
     /// # Errors
     /// When the directory can't be made or written, or belongs to another installation.
     pub fn open(settings: BlobSettings, clock: SharedClock) -> Result<Self, BlobError> {
-        let (backend, objects) = backend::open(settings)?;
+        let (backend, objects) = backend::open(settings, &*clock)?;
         Ok(Self { inner: Arc::new(Inner { backend, objects, clock }) })
     }
 
