@@ -356,9 +356,12 @@ pub(crate) struct Upload {
 pub(crate) struct Download {
     /// An artifact's id, or a job's.
     pub(crate) id: uuid::Uuid,
-    /// Where to put it.
+    /// Where to put it. A file that is there already is left alone.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) out: PathBuf,
+    /// Overwrite files that are there already.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]

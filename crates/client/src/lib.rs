@@ -5,6 +5,7 @@
 
 mod error;
 mod events;
+mod partial;
 mod transport;
 mod worker;
 

@@ -12,6 +12,7 @@ use url::Url;
 use windrow_api_types::Problem;
 use windrow_core::TraceParent;
 
+use crate::partial::Partial;
 use crate::{ClientError, EventStream};
 
 /// Where a server listens.
@@ -210,11 +211,15 @@ impl Client {
         Ok(response.bytes_stream().map_err(move |e| unreachable_error(&endpoint, &e)))
     }
 
-    /// Downloads into a file; the file appears under its name only when it is whole.
+    /// Downloads into a file, which is replaced when there is one; it appears under its name only when it is whole. Whatever the
+    /// end, and where the future is dropped, nothing else stays in its folder. Gives the size in bytes.
+    ///
+    /// # Errors
+    /// The server's or the file system's.
     pub async fn download_to(&self, path: &str, file: &Path) -> Result<u64, ClientError> {
-        let partial = file.with_extension("partial");
-        let mut out = tokio::fs::File::create(&partial).await.map_err(|e| file_error(file, e))?;
         let mut stream = std::pin::pin!(self.download(path).await?);
+        let (partial, out) = Partial::beside(file).map_err(|e| file_error(file, e))?;
+        let mut out = tokio::fs::File::from_std(out);
         let mut size = 0;
         while let Some(chunk) = stream.next().await {
             let chunk = chunk?;
@@ -222,7 +227,7 @@ impl Client {
             out.write_all(&chunk).await.map_err(|e| file_error(file, e))?;
         }
         out.sync_all().await.map_err(|e| file_error(file, e))?;
-        tokio::fs::rename(&partial, file).await.map_err(|e| file_error(file, e))?;
+        partial.becomes(file).map_err(|e| file_error(file, e))?;
         Ok(size)
     }
 

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use windrow_api_types::{Artifact, ArtifactGroup, CreateUpload, CreatedUpload, Upload};
 use windrow_client::{Client, ClientError};
 use windrow_plugin::{CommandError, Console, ExitCode, Host};
@@ -61,36 +62,84 @@ async fn put(
 pub(crate) async fn download(command: args::Download, host: &dyn Host) -> Result<ExitCode, CommandError> {
     let client = host.connect().await?;
     let console = host.console();
-    let artifacts = match client.get::<Artifact>(&format!("/v1/artifacts/{}", command.id)).await {
-        Ok(artifact) => vec![artifact],
-        Err(ClientError::Problem(problem)) if problem.status == 404 => {
-            let groups =
-                client.get::<Vec<ArtifactGroup>>(&format!("/v1/jobs/{}/artifacts", command.id)).await;
-            let groups = groups.map_err(|error| match error {
-                ClientError::Problem(problem) if problem.status == 404 => {
-                    let message = format!("there is no artifact and no job {}", command.id);
-                    CommandError::new(ExitCode::Failed, anyhow::Error::msg(message))
-                }
-                error => error.into(),
-            })?;
-            groups.into_iter().map(|group| group.latest).collect()
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let artifacts = named(&client, command.id).await?;
     let mut files = Vec::new();
-    std::fs::create_dir_all(&command.out).with_context(|| format!("can't make {}", command.out.display()))?;
     for artifact in &artifacts {
-        let path = place(&command.out, artifact, &files);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+        files.push(place(&command.out, artifact, &files));
+    }
+    // before the first of them is written: who is refused has what they had
+    let mut wanted = Vec::new();
+    for (artifact, file) in artifacts.iter().zip(&files) {
+        wanted.push(command.force || !is_there(artifact, file)?);
+    }
+    std::fs::create_dir_all(&command.out).with_context(|| format!("can't make {}", command.out.display()))?;
+    let fetch = async {
+        for ((artifact, file), wanted) in artifacts.iter().zip(&files).zip(wanted) {
+            if !wanted {
+                output::note(console, format_args!("{} is there already", file.display()));
+                continue;
+            }
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)
+                    .with_context(|| format!("can't make {}", folder.display()))?;
+            }
+            client.download_to(&artifact.download, file).await?;
         }
-        client.download_to(&artifact.download, &path).await?;
-        files.push(path);
+        Ok::<_, CommandError>(())
+    };
+    tokio::select! {
+        fetched = fetch => fetched?,
+        // what is begun is dropped, and removes its file
+        () = host.interrupted() => return Err(anyhow::Error::msg("stopped before the last file was there").into()),
     }
     output::result(console, &files, |out| {
         files.iter().try_for_each(|file| writeln!(out, "{}", file.display()))
     })?;
     Ok(ExitCode::Ok)
+}
+
+/// The artifact of this id, or the latest ones of the job of this id.
+async fn named(client: &Client, id: uuid::Uuid) -> Result<Vec<Artifact>, CommandError> {
+    match client.get::<Artifact>(&format!("/v1/artifacts/{id}")).await {
+        Ok(artifact) => return Ok(vec![artifact]),
+        Err(ClientError::Problem(problem)) if problem.status == 404 => {}
+        Err(error) => return Err(error.into()),
+    }
+    let groups = client.get::<Vec<ArtifactGroup>>(&format!("/v1/jobs/{id}/artifacts")).await;
+    let groups = groups.map_err(|error| match error {
+        ClientError::Problem(problem) if problem.status == 404 => {
+            let message = format!("there is no artifact and no job {id}");
+            CommandError::new(ExitCode::Failed, anyhow::Error::msg(message))
+        }
+        error => error.into(),
+    })?;
+    Ok(groups.into_iter().map(|group| group.latest).collect())
+}
+
+/// Whether the artifact is where it would go.
+///
+/// # Errors
+/// Something else is there, or it can't be read.
+fn is_there(artifact: &Artifact, file: &Path) -> Result<bool, CommandError> {
+    let metadata = match std::fs::symlink_metadata(file) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error).with_context(|| format!("can't look at {}", file.display()))?,
+    };
+    if metadata.is_file() && metadata.len() == artifact.size {
+        let unreadable = || format!("can't read {}", file.display());
+        let mut digest = Sha256::new();
+        let mut content = std::fs::File::open(file).with_context(unreadable)?;
+        std::io::copy(&mut content, &mut digest).with_context(unreadable)?;
+        if hex::encode(digest.finalize()) == artifact.sha256 {
+            return Ok(true);
+        }
+    }
+    let message = format!(
+        "{} is there already, with other content: nothing was downloaded. Name another directory with --out, or overwrite with --force",
+        file.display()
+    );
+    Err(CommandError::new(ExitCode::Failed, anyhow::Error::msg(message)))
 }
 
 /// Where an artifact goes: under its own name, or in a folder of its kind where an earlier one has taken that name.

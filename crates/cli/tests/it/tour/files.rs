@@ -108,6 +108,62 @@ fn a_job_is_downloaded_whole_and_an_artifact_alone() {
 }
 
 #[test]
+fn a_file_that_is_there_is_overwritten_only_when_that_is_said() {
+    let desk = Desk::new();
+    let job = job(&desk, &json!({ "formats": ["jsonl", "csv"] }));
+    let readme = desk.windrow.file("README.md", "# Mine");
+    let partial = desk.windrow.file("data.partial", "mine too");
+    let before = below(desk.windrow.dir.path()).len();
+    desk.run(&["download", &job]).refused(1, &["README.md is there already", "--out", "--force"]);
+    assert_eq!(below(desk.windrow.dir.path()).len(), before, "what is refused leaves nothing");
+    assert_eq!(std::fs::read_to_string(&readme).unwrap(), "# Mine");
+
+    desk.run(&["download", &job, "--force"]).ok();
+    assert_ne!(std::fs::read_to_string(&readme).unwrap(), "# Mine");
+    assert_eq!(lines(&desk.windrow.path("data.jsonl")), 10);
+    assert_eq!(std::fs::read_to_string(&partial).unwrap(), "mine too");
+
+    // what is there already is the same: a second download is no fault, and writes only what is missing
+    std::fs::remove_file(desk.windrow.path("data.csv")).unwrap();
+    let written = std::fs::metadata(&readme).unwrap().modified().unwrap();
+    let again = desk.run(&["download", &job]).ok();
+    assert!(again.stderr.contains("README.md is there already"), "{}", again.stderr);
+    assert!(!again.stderr.contains("data.csv is there"), "{}", again.stderr);
+    assert!(again.stdout.contains("README.md") && again.stdout.contains("data.csv"), "{}", again.stdout);
+    assert_eq!(std::fs::metadata(&readme).unwrap().modified().unwrap(), written);
+    assert_eq!(lines(&desk.windrow.path("data.csv")), 11);
+    // of the same size, and other content
+    let data = desk.windrow.path("data.csv");
+    let mut other = std::fs::read(&data).unwrap();
+    other[0] ^= 1;
+    std::fs::write(&data, other).unwrap();
+    desk.run(&["download", &job]).refused(1, &["data.csv is there already"]);
+    std::fs::remove_file(&data).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    desk.run(&["download", &job]).refused(1, &["data.csv is there already"]);
+    desk.run(&["download", &job, "--force"]).refused(1, &["data.csv"]);
+    let partials =
+        below(desk.windrow.dir.path()).into_iter().filter(|p| p.extension() == Some("partial".as_ref()));
+    assert_eq!(partials.collect::<Vec<_>>(), [PathBuf::from("data.partial")]);
+}
+
+#[test]
+fn a_download_that_breaks_off_leaves_nothing() {
+    let desk = Desk::new();
+    let job = job(&desk, &json!({ "formats": ["jsonl"] }));
+    // objects that are gone: the server has the rows, and not the bytes
+    let objects = desk.windrow.path("data/objects");
+    for file in below(&objects) {
+        if !file.starts_with(".installation") {
+            std::fs::remove_file(objects.join(file)).unwrap();
+        }
+    }
+    let refused = desk.run(&["download", &job, "--out", "out"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert_eq!(below(&desk.windrow.path("out")), BTreeSet::new());
+}
+
+#[test]
 fn a_partitioned_dataset_is_downloaded_in_its_folders() {
     let desk = Desk::new();
     let job = job(&desk, &json!({ "formats": ["jsonl", "parquet"], "partition_by": "kind" }));
