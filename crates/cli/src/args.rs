@@ -220,9 +220,12 @@ pub(crate) struct JobFilter {
     /// Submitted at or after this time (RFC 3339).
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<Timestamp>,
-    /// How many: 1 to 200.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
+    /// However many there are.
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) all: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -293,9 +296,12 @@ pub(crate) enum DeadLetters {
     List {
         #[arg(long)]
         workload: Option<String>,
-        /// How many: 1 to 200.
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
+        /// However many there are.
+        #[arg(long, conflicts_with = "limit")]
+        all: bool,
         /// Everybody's (admin).
         #[arg(long)]
         everybody: bool,
@@ -376,7 +382,11 @@ pub(crate) enum User {
         reason: String,
     },
     /// List users.
-    List,
+    List {
+        /// How many at most; all unless told.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

@@ -114,7 +114,7 @@ async fn with_server(command: Command, host: &CommandHost) -> Result<ExitCode, C
         Command::User(args::User::Grant { sub, role, reason }) => {
             commands::people::grant(host, sub, role, reason).await
         }
-        Command::User(args::User::List) => commands::people::list_users(host).await,
+        Command::User(args::User::List { limit }) => commands::people::list_users(host, limit).await,
         Command::Key(command) => commands::people::key(command, host).await,
         Command::Job(command) => commands::jobs::run(command, host).await,
         Command::DeadLetters(command) => commands::dead_letters::run(command, host).await,

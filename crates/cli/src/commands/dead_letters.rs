@@ -9,18 +9,19 @@ use windrow_core::JobId;
 use windrow_plugin::{CommandError, Console, ExitCode, Host};
 
 use crate::args;
-use crate::commands::encode;
+use crate::commands::{encode, pages};
 use crate::output;
 
 pub(crate) async fn run(command: args::DeadLetters, host: &dyn Host) -> Result<ExitCode, CommandError> {
     let client = host.connect().await?;
     let console = host.console();
     match command {
-        args::DeadLetters::List { workload, limit, everybody } => {
+        args::DeadLetters::List { workload, limit, all, everybody } => {
             let filter = workload.map(|name| format!("&workload={}", encode(&name))).unwrap_or_default();
-            let path = format!("{}?limit={limit}{filter}", under(everybody));
-            let page: Page<DeadLetter> = client.get(&path).await?;
+            let path = format!("{}?{filter}", under(everybody));
+            let page: Page<DeadLetter> = pages::collect(&client, &path, (!all).then_some(limit)).await?;
             output::result(console, &page, |out| output::dead_letter_table(out, &page.items))?;
+            pages::note_more(console, &page, "--limit N or --all shows them");
         }
         args::DeadLetters::Retry { id: Some(id), whose, .. } => {
             decide(&client, console, id, "retry", whose).await?;

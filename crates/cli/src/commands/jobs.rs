@@ -11,6 +11,7 @@ use windrow_core::{JobId, JobStatus};
 use windrow_plugin::{CommandError, Console, ExitCode, Host};
 
 use crate::args;
+use crate::commands::pages;
 use crate::output;
 
 pub(crate) async fn run(command: args::Job, host: &dyn Host) -> Result<ExitCode, CommandError> {
@@ -61,7 +62,7 @@ async fn submit(client: &Client, console: Console, submit: args::Submit) -> Resu
 }
 
 async fn list(client: &Client, console: Console, filter: &args::JobFilter) -> Result<(), CommandError> {
-    let mut path = format!("/v1/jobs?limit={}", filter.limit);
+    let mut path = "/v1/jobs?".to_owned();
     if let Some(status) = filter.status {
         path.push_str(&format!("&status={status}"));
     }
@@ -71,8 +72,9 @@ async fn list(client: &Client, console: Console, filter: &args::JobFilter) -> Re
     if let Some(since) = filter.since {
         path.push_str(&format!("&since={since}"));
     }
-    let page: Page<Job> = client.get(&path).await?;
+    let page: Page<Job> = pages::collect(client, &path, (!filter.all).then_some(filter.limit)).await?;
     output::result(console, &page, |out| output::job_table(out, &page.items))?;
+    pages::note_more(console, &page, "--limit N or --all shows them");
     Ok(())
 }
 

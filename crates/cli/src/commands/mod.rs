@@ -6,6 +6,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod files;
 pub(crate) mod jobs;
+pub(crate) mod pages;
 pub(crate) mod people;
 pub(crate) mod trouble;
 

@@ -9,6 +9,7 @@ use windrow_core::Role;
 use windrow_plugin::{CommandError, ExitCode, Host};
 
 use crate::args;
+use crate::commands::pages;
 use crate::compose::{Migrations, Platform};
 use crate::datadir::DataDir;
 use crate::host::{CommandHost, mint, socket_client};
@@ -98,13 +99,16 @@ async fn give(host: &CommandHost, wish: Grant) -> Result<User, CommandError> {
     Ok(given?)
 }
 
-pub(crate) async fn list_users(host: &dyn Host) -> Result<ExitCode, CommandError> {
-    let users: Page<User> = host.connect().await?.get("/v1/users?limit=200").await?;
+/// At most `most`; all of them where that is none.
+pub(crate) async fn list_users(host: &dyn Host, most: Option<u32>) -> Result<ExitCode, CommandError> {
+    let client = host.connect().await?;
+    let users: Page<User> = pages::collect(&client, "/v1/users?", most).await?;
     output::result(host.console(), &users, |out| {
         for user in &users.items {
             writeln!(out, "{:>6}  {:12} {:9} {}", user.id, user.role, user.status, user.sub)?;
         }
         Ok(())
     })?;
+    pages::note_more(host.console(), &users, "a larger --limit, or none, shows them");
     Ok(ExitCode::Ok)
 }

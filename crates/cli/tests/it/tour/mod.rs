@@ -5,6 +5,7 @@ mod database;
 mod files;
 mod generate;
 mod jobs;
+mod lists;
 mod mentions;
 mod people;
 mod readme;
