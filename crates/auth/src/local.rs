@@ -1,8 +1,9 @@
-//! Windrow as its own issuer: one Ed25519 key, kept by the caller.
+//! Windrow as its own issuer: one Ed25519 key, kept by the caller or derived from a secret of the caller's.
 
 use std::fmt;
 use std::time::Duration;
 
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,6 +20,9 @@ pub const LOCAL_ISSUER: &str = "windrow";
 /// The `aud` of our own tokens.
 pub const LOCAL_AUDIENCE: &str = "windrow";
 
+/// Keeps the derived key apart from whatever else is derived from the same secret (RFC 5869, section 3.2).
+const DERIVED_FOR: &[u8] = b"windrow local issuer, Ed25519, 1";
+
 /// The kept key is no Ed25519 key, or none could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalKeyError {
@@ -28,6 +32,8 @@ pub enum LocalKeyError {
     Damaged,
     #[error("the operating system gave no randomness for a signing key")]
     NoRandomness,
+    #[error("no signing key can be derived from the secret")]
+    Underivable,
 }
 
 /// Signs and verifies the tokens of a local installation.
@@ -58,6 +64,20 @@ impl LocalIssuer {
     /// [`LocalKeyError::Damaged`].
     pub fn load(pkcs8: &[u8]) -> Result<Self, LocalKeyError> {
         Self::new(Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| LocalKeyError::Damaged)?)
+    }
+
+    /// The key that a secret stands for, by HKDF-SHA256 (RFC 5869): the same in every process that has the secret. That must be
+    /// hard to guess, as tokens are published that were signed by what is made of it.
+    ///
+    /// # Errors
+    /// [`LocalKeyError::Underivable`].
+    pub fn derive(secret: &[u8]) -> Result<Self, LocalKeyError> {
+        let mut seed = [0; 32];
+        let key = Salt::new(HKDF_SHA256, &[]).extract(secret);
+        key.expand(&[DERIVED_FOR], HKDF_SHA256)
+            .and_then(|material| material.fill(&mut seed))
+            .map_err(|_| LocalKeyError::Underivable)?;
+        Self::new(Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| LocalKeyError::Underivable)?)
     }
 
     fn new(key: Ed25519KeyPair) -> Result<Self, LocalKeyError> {

@@ -45,6 +45,30 @@ async fn the_kept_key_is_the_same_issuer_and_another_is_not() {
 }
 
 #[tokio::test]
+async fn a_secret_is_one_issuer_wherever_it_is_and_another_secret_another() {
+    let clock = TestClock::shared();
+    let secret = b"a secret of thirty-two characters";
+    let token = LocalIssuer::derive(secret).unwrap().mint("ann", HOUR, clock.now()).unwrap();
+    let elsewhere = LocalIssuer::derive(secret).unwrap();
+    // kept like any other
+    let elsewhere = LocalIssuer::load(&elsewhere.to_pkcs8().unwrap()).unwrap();
+    let auth = authenticator(TokenMode::Local(Arc::new(elsewhere)), &clock);
+    assert_eq!(login(&auth, &token).await.as_deref(), Ok("ann"));
+
+    let other = LocalIssuer::derive(b"a secret of thirty-two characterz").unwrap();
+    let other = authenticator(TokenMode::Local(Arc::new(other)), &clock);
+    assert_eq!(login(&other, &token).await, Err(AuthError::UnknownKey));
+}
+
+/// A release that derived another key would end all tokens. The expected one is from an implementation that is not ours
+/// (Python's `hmac` and `hashlib`, after RFC 5869 and RFC 8032).
+#[test]
+fn what_a_secret_stands_for_is_fixed() {
+    let issuer = LocalIssuer::derive(b"0123456789abcdef0123456789abcdef").unwrap();
+    assert_eq!(issuer.jwks()["keys"][0]["x"], "1t2Q7EwkrbI2s8JcjJgaTHl1AKWDNQFofRNDFmLp_RE");
+}
+
+#[tokio::test]
 async fn a_foreign_key_under_our_key_id_signs_nothing() {
     let clock = TestClock::shared();
     let issuer = Arc::new(LocalIssuer::generate().unwrap());
