@@ -102,6 +102,9 @@ pub(crate) struct Up {
     /// Run handlers in this many child processes instead of in this one.
     #[arg(long, value_name = "N")]
     pub(crate) worker_processes: Option<u32>,
+    /// Leave out what ties the settings to an installation; how a command starts one of its own.
+    #[arg(long, hide = true)]
+    pub(crate) embedded: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -127,6 +130,9 @@ pub(crate) struct Worker {
     /// Run one suspect, alone, and end.
     #[arg(long, hide = true, requires = "child")]
     pub(crate) suspect: bool,
+    /// The parent's installation is a command's own.
+    #[arg(long, hide = true, requires = "child")]
+    pub(crate) embedded: bool,
 }
 
 #[derive(Clone, Debug, Args)]

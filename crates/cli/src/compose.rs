@@ -19,8 +19,9 @@ use windrow_rest::{ApiRouter, ApiState, HttpLimits};
 use windrow_store::migrate;
 use windrow_store::{Db, DbOptions, Store, StoreOptions, WorkPrices};
 
-use crate::datadir::{DataDir, OwnerLock};
+use crate::datadir::DataDir;
 use crate::logging::kept::KeptFiles;
+use crate::owner::{self, Owned};
 use crate::{logging, models, random, workloads};
 
 /// An installation, opened by this process.
@@ -37,16 +38,7 @@ pub(crate) struct Platform {
     pub(crate) issuer: Option<Arc<LocalIssuer>>,
     routes: Vec<ApiRouter>,
     /// Held for as long as an embedded database is open.
-    _owner: Option<OwnerLock>,
-}
-
-/// What an embedded directory's owner says when somebody else has it.
-#[derive(Debug, thiserror::Error)]
-#[error("the data directory {dir} is in use by {owner}; {advice}")]
-pub(crate) struct InUse {
-    pub(crate) dir: String,
-    pub(crate) owner: String,
-    pub(crate) advice: &'static str,
+    _owned: Option<Owned>,
 }
 
 /// Whether pending migrations are applied or refused.
@@ -61,25 +53,10 @@ pub(crate) fn clock() -> SharedClock {
 }
 
 /// Opens the database alone, for commands about its schema.
-pub(crate) async fn open_database_alone(config: &Config) -> anyhow::Result<(Db, Option<OwnerLock>)> {
+pub(crate) async fn open_database_alone(config: &Config) -> anyhow::Result<(Db, Option<Owned>)> {
     let dir = DataDir::open(&config.data_dir)?;
-    let owner = own(config, &dir, "windrow db")?;
-    Ok((connect(config).await?, owner))
-}
-
-/// Takes the data directory when its database is embedded; a PostgreSQL database has many users.
-fn own(config: &Config, dir: &DataDir, description: &str) -> anyhow::Result<Option<OwnerLock>> {
-    if matches!(config.database(), DatabaseTarget::Postgres { .. }) {
-        return Ok(None);
-    }
-    match dir.try_own(description)? {
-        Some(lock) => Ok(Some(lock)),
-        None => {
-            let owner = dir.owner().unwrap_or_else(|| "another process".to_owned());
-            let advice = "use that server, or another directory with --data-dir";
-            Err(InUse { dir: dir.root().display().to_string(), owner, advice }.into())
-        }
-    }
+    let owned = owner::own(config, &dir, "windrow db")?;
+    Ok((connect(config).await?, owned))
 }
 
 async fn connect(config: &Config) -> anyhow::Result<Db> {
@@ -119,7 +96,7 @@ impl Platform {
         let plugins = workloads::plugins();
         let sets = workloads::migrations(&plugins);
         let dir = DataDir::open(&config.data_dir)?;
-        let owner = own(&config, &dir, description)?;
+        let owned = owner::own(&config, &dir, description)?;
         let registry = workloads::registered(&plugins, &config)?;
         let commits = UnrunCommits::new(registry.clone(), None);
         let db = connect(&config).await?.with_end_hook(Arc::new(commits));
@@ -135,7 +112,7 @@ impl Platform {
         let secret = secret_key(&config, &dir)?;
         let blob = open_storage(&config, &secret, public_url, salt, Arc::clone(&clock))?;
         let models = Arc::new(models::registry(&config, Arc::clone(&clock))?);
-        let issuer = (config.auth.mode == AuthMode::Local).then(|| local_issuer(&dir)).transpose()?;
+        let issuer = (config.auth.mode == AuthMode::Local).then(|| kept_issuer(&config, &dir)).transpose()?;
         let authenticator = authenticator(&config, issuer.as_ref(), &db, &clock)?;
         let parts = AppParts {
             store: store.clone(),
@@ -165,7 +142,7 @@ impl Platform {
             app,
             issuer,
             routes,
-            _owner: owner,
+            _owned: owned,
         })
     }
 
@@ -239,12 +216,29 @@ fn open_storage(
     BlobStore::open(BlobSettings::Local(settings), clock).context("can't open the storage")
 }
 
-/// The key that signs local tokens, made at first use.
-pub(crate) fn local_issuer(dir: &DataDir) -> anyhow::Result<Arc<LocalIssuer>> {
+/// Where the key that signs local tokens is kept, as PKCS#8.
+const ISSUER: &str = "issuer.pk8";
+
+/// What signs local tokens: the same in every process that is given the same secret key; without one, a key of the data
+/// directory's own, made at first use.
+pub(crate) fn local_issuer(config: &Config, dir: &DataDir) -> anyhow::Result<Arc<LocalIssuer>> {
+    if let Some(secret) = &config.server.secret_key {
+        return Ok(Arc::new(LocalIssuer::derive(secret.expose().as_bytes())?));
+    }
     let fresh = LocalIssuer::generate()?.to_pkcs8()?;
-    let kept = dir.private_file("issuer.pk8", &fresh)?;
-    let path = dir.root().join("issuer.pk8");
+    let kept = dir.private_file(ISSUER, &fresh)?;
+    let path = dir.root().join(ISSUER);
     Ok(Arc::new(LocalIssuer::load(&kept).with_context(|| format!("{} can't be used", path.display()))?))
+}
+
+/// The same for a server, which leaves it in the data directory: commands beside it are its user's, and need not be given the
+/// secret key.
+fn kept_issuer(config: &Config, dir: &DataDir) -> anyhow::Result<Arc<LocalIssuer>> {
+    let issuer = local_issuer(config, dir)?;
+    if config.server.secret_key.is_some() {
+        dir.replace_private_file(ISSUER, &issuer.to_pkcs8()?)?;
+    }
+    Ok(issuer)
 }
 
 fn authenticator(

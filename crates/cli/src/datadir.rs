@@ -1,7 +1,7 @@
 //! The directory of an embedded installation: who owns it, and where its pieces are.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
+use crate::owner::{self, OwnerLock};
+
 /// Where the pieces of an embedded installation are.
 #[derive(Clone, Debug)]
 pub(crate) struct DataDir {
     root: PathBuf,
-}
-
-/// The lock on a data directory. Dropped, or its process dead, the directory is free.
-#[derive(Debug)]
-pub(crate) struct OwnerLock {
-    _file: File,
 }
 
 /// Linux allows 107 bytes in a socket's path (`man 7 unix`).
@@ -83,29 +79,12 @@ impl DataDir {
 
     /// Takes the directory, if nobody has it. The holder's description goes into the lock file for others to read.
     pub(crate) fn try_own(&self, description: &str) -> anyhow::Result<Option<OwnerLock>> {
-        let path = self.root.join("lock");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("can't open {}", path.display()))?;
-        if !try_lock(&file).with_context(|| format!("can't lock {}", path.display()))? {
-            return Ok(None);
-        }
-        file.set_len(0)?;
-        file.rewind()?;
-        write!(file, "{description}")?;
-        Ok(Some(OwnerLock { _file: file }))
+        owner::take(&self.root.join("lock"), description)
     }
 
     /// What the present or last owner wrote about itself.
     pub(crate) fn owner(&self) -> Option<String> {
-        let mut text = String::new();
-        File::open(self.root.join("lock")).ok()?.take(4096).read_to_string(&mut text).ok()?;
-        (!text.is_empty()).then_some(text)
+        owner::holder(&self.root.join("lock"))
     }
 
     /// A secret of this installation (32 random bytes, made at first use, readable by its user alone).
@@ -135,6 +114,18 @@ impl DataDir {
         }
         fs::read(&path).with_context(|| format!("can't read {}", path.display()))
     }
+
+    /// Puts a private file in the place of what stands there, if that is another. Readers find the one or the other, whole.
+    pub(crate) fn replace_private_file(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
+        let path = self.root.join(name);
+        if fs::read(&path).is_ok_and(|found| found == content) {
+            return Ok(());
+        }
+        let mut temporary = tempfile_in(&self.root)?;
+        let written = temporary.file.write_all(content).and_then(|()| temporary.file.sync_all());
+        let written = written.and_then(|()| fs::rename(&temporary.path, &path));
+        written.with_context(|| format!("can't write {}", path.display()))
+    }
 }
 
 struct Temporary {
@@ -158,15 +149,6 @@ fn tempfile_in(root: &Path) -> anyhow::Result<Temporary> {
         .open(&path)
         .with_context(|| format!("can't write in {}", root.display()))?;
     Ok(Temporary { path, file })
-}
-
-/// Whether the lock is ours now; false when another process has it.
-fn try_lock(file: &File) -> std::io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
-        Err(std::fs::TryLockError::Error(error)) => Err(error),
-    }
 }
 
 #[cfg(test)]

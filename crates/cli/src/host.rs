@@ -11,8 +11,9 @@ use windrow_plugin::{CommandError, Console, Embedded, ExitCode, Host};
 
 use crate::compose;
 use crate::datadir::DataDir;
+use crate::owner::InUse;
 use crate::server::{Roles, Running};
-use crate::signals;
+use crate::{logging, settings, signals};
 
 /// Who commands on the installation's own machine are, when they send no token.
 pub(crate) const LOCAL_USER: &str = "local";
@@ -21,7 +22,6 @@ const TOKEN_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub(crate) struct CommandHost {
     pub(crate) input: Input,
-    pub(crate) config: Config,
     pub(crate) console: Console,
 }
 
@@ -32,12 +32,12 @@ impl Host for CommandHost {
     }
 
     async fn connect(&self) -> Result<Client, CommandError> {
-        let client = &self.config.client;
-        let token = client.token.as_ref().map(|token| token.expose().to_owned());
-        if let Some(server) = &client.server {
+        let config = self.config()?;
+        let token = config.client.token.as_ref().map(|token| token.expose().to_owned());
+        if let Some(server) = &config.client.server {
             return Ok(Client::new(Endpoint::Url(server.clone()), token)?);
         }
-        self.through_socket(token)
+        through_socket(&config, token)
     }
 
     async fn embedded(
@@ -45,28 +45,21 @@ impl Host for CommandHost {
         dir: &Path,
         overrides: Vec<(String, String)>,
     ) -> Result<Box<dyn Embedded>, CommandError> {
-        let mut input = self.input.clone();
-        // an embedded engine stands on its own directory, whatever server this machine is set up for
-        for name in ["DATABASE_URL", "DATABASE_LISTEN_URL", "WINDROW_STORAGE_DIR"] {
-            input.env.remove(name);
-        }
+        let mut input = settings::embedded(self.input.clone(), dir);
         input.env.extend(overrides);
-        input = input.with_flag("WINDROW_DATA_DIR", dir.display().to_string());
-        let mut config = Config::load(&input).map_err(|error| CommandError::new(ExitCode::Usage, error))?;
-        // its only user has nobody to ask
-        config.limits.approval_above_usd = None;
-        config.workloads.values_mut().for_each(|section| section.approval_above_usd = None);
+        let config = settings::loaded(&input)?;
+        logging::quiet(&config);
         let running = Running::start(config, &input, Roles::EMBEDDED).await.map_err(|error| {
-            match error.downcast::<compose::InUse>() {
+            match error.downcast::<InUse>() {
                 // commands with an engine of their own name its directory by --out
                 Ok(in_use) => {
                     let advice = "wait until that is done, or name another directory with --out";
-                    compose::InUse { advice, ..in_use }.into()
+                    InUse { advice, ..in_use }.into()
                 }
                 Err(error) => error,
             }
         })?;
-        let client = socket_client(&running.platform.dir, None)?;
+        let client = socket_client(&running.platform.config, &running.platform.dir, None)?;
         Ok(Box::new(EmbeddedServer { running, client }))
     }
 
@@ -76,39 +69,50 @@ impl Host for CommandHost {
 }
 
 impl CommandHost {
-    /// The server that owns the data directory.
-    fn through_socket(&self, token: Option<String>) -> Result<Client, CommandError> {
-        let root = &self.config.data_dir;
-        let advice = || {
-            let place = root.display();
-            let message = format!(
-                "no server owns {place}: start one with `windrow up --data-dir {place}`, or name one with --server"
-            );
-            CommandError::new(ExitCode::Unreachable, anyhow::Error::msg(message))
-        };
-        if !root.exists() {
-            return Err(advice());
-        }
-        let dir = DataDir::open(root)?;
-        if !dir.socket().exists() {
-            return Err(advice());
-        }
-        Ok(socket_client(&dir, token)?)
+    /// The settings of the installation that this machine is set up for. Not every command has to do with it: those that have
+    /// not work whatever is wrong with them.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub(crate) fn config(&self) -> Result<Config, CommandError> {
+        let config = settings::loaded(&self.input)?;
+        logging::quiet(&config);
+        Ok(config)
     }
 }
 
+/// The server that owns the data directory.
+fn through_socket(config: &Config, token: Option<String>) -> Result<Client, CommandError> {
+    let root = &config.data_dir;
+    let advice = || {
+        let place = root.display();
+        let message = format!(
+            "no server owns {place}: start one with `windrow up --data-dir {place}`, or name one with --server"
+        );
+        CommandError::new(ExitCode::Unreachable, anyhow::Error::msg(message))
+    };
+    if !root.exists() {
+        return Err(advice());
+    }
+    let dir = DataDir::open(root)?;
+    if !dir.socket().exists() {
+        return Err(advice());
+    }
+    Ok(socket_client(config, &dir, token)?)
+}
+
 /// Speaks through a directory's socket, as the local user unless a token says otherwise.
-pub(crate) fn socket_client(dir: &DataDir, token: Option<String>) -> anyhow::Result<Client> {
+pub(crate) fn socket_client(config: &Config, dir: &DataDir, token: Option<String>) -> anyhow::Result<Client> {
     let token = match token {
         Some(token) => token,
-        None => mint(dir, LOCAL_USER, TOKEN_LIFE)?,
+        None => mint(config, dir, LOCAL_USER, TOKEN_LIFE)?,
     };
     Ok(Client::new(Endpoint::Socket(dir.socket()), Some(token))?)
 }
 
-/// A token of a directory's own issuer.
-pub(crate) fn mint(dir: &DataDir, sub: &str, life: Duration) -> anyhow::Result<String> {
-    let issuer = compose::local_issuer(dir)?;
+/// A token of the installation's own issuer.
+pub(crate) fn mint(config: &Config, dir: &DataDir, sub: &str, life: Duration) -> anyhow::Result<String> {
+    let issuer = compose::local_issuer(config, dir)?;
     issuer.mint(sub, life, compose::clock().now()).context("can't make a token")
 }
 

@@ -13,6 +13,7 @@ mod local_door;
 mod logging;
 mod models;
 mod output;
+mod owner;
 mod random;
 mod serve;
 mod server;
@@ -25,7 +26,6 @@ mod workloads;
 use std::process::ExitCode as ProcessExit;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use windrow_config::Config;
 use windrow_plugin::{CommandError, Console, ExitCode, WorkloadCommand};
 
 use crate::args::{Cli, Command, Global};
@@ -69,7 +69,7 @@ async fn dispatch(
     if let Some((group, below)) = group {
         let global =
             Global::from_arg_matches(matches).map_err(|error| CommandError::new(ExitCode::Usage, error))?;
-        let host = command_host(&global)?;
+        let host = command_host(&global);
         return group.run(below, &host).await;
     }
     let cli = Cli::from_arg_matches(matches).map_err(|error| CommandError::new(ExitCode::Usage, error))?;
@@ -84,7 +84,7 @@ async fn platform(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Api(listen) => serving(&settings::listening(&global, &listen), Roles::API, console).await,
         Command::Worker(worker) => {
             let input = settings::working(&global, &worker);
-            let mut config = loaded(&input)?;
+            let mut config = settings::loaded(&input)?;
             workloads::wanted(&config)?;
             // a server's worker on another machine has no data directory that `windrow trace` would look into
             let beside = worker.child.is_some() || config.client.server.is_none();
@@ -96,12 +96,12 @@ async fn platform(cli: Cli) -> Result<ExitCode, CommandError> {
             commands::config::check(&settings::input(&global), console)
         }
         Command::Db(command) => {
-            let config = loaded(&settings::input(&global))?;
+            let config = settings::loaded(&settings::input(&global))?;
             logging::quiet(&config);
             commands::db::run(command, &config, console).await
         }
         Command::Demo(demo) => commands::demo::run(&global, demo, console).await,
-        command => with_server(command, &command_host(&global)?).await,
+        command => with_server(command, &command_host(&global)).await,
     }
 }
 
@@ -138,7 +138,7 @@ async fn serving(
     roles: Roles,
     console: Console,
 ) -> Result<ExitCode, CommandError> {
-    let mut config = loaded(input)?;
+    let mut config = settings::loaded(input)?;
     if roles.worker {
         workloads::wanted(&config)?;
     }
@@ -147,14 +147,6 @@ async fn serving(
     server::run(config, input, roles, console).await
 }
 
-fn command_host(global: &Global) -> Result<CommandHost, CommandError> {
-    let input = settings::input(global);
-    let config = loaded(&input)?;
-    logging::quiet(&config);
-    Ok(CommandHost { input, config, console: output::console(global.json) })
-}
-
-/// A configuration that is wrong is a mistake in how the command was called.
-fn loaded(input: &windrow_config::Input) -> Result<Config, CommandError> {
-    Config::load(input).map_err(|error| CommandError::new(ExitCode::Usage, error))
+fn command_host(global: &Global) -> CommandHost {
+    CommandHost { input: settings::input(global), console: output::console(global.json) }
 }

@@ -1,7 +1,8 @@
 //! A setting's value under its own name and under the other names that are accepted for it.
 
 use crate::contract::{Convert, Setting};
-use crate::load::{Found, Input, Owned, Problem};
+use crate::input::Input;
+use crate::load::{Found, Owned, Problem};
 use crate::value::{Raw, parse};
 
 /// The value that the command line or the environment gives a setting, and the problem when two names disagree.

@@ -9,6 +9,7 @@
 mod aliases;
 mod contract;
 mod env_file;
+mod input;
 mod load;
 mod nearest;
 mod render;
@@ -20,7 +21,8 @@ mod value;
 
 pub use contract::{Alias, Convert, Kind, Required, SetBy, Setting};
 pub use env_file::parse_env_file;
-pub use load::{CheckReport, CheckRow, ConfigError, Input, Problem, check};
+pub use input::Input;
+pub use load::{CheckReport, CheckRow, ConfigError, Problem, check};
 pub use render::{Profile, render_docs, render_env};
 pub use secret::Secret;
 pub use sections::{

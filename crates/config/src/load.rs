@@ -1,4 +1,4 @@
-//! From what the caller hands over to a [`Config`], with every problem at once.
+//! From what the caller hands over ([`Input`]) to a [`Config`], with every problem at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,40 +8,12 @@ use serde_json::Value;
 
 use crate::aliases;
 use crate::contract::{Kind, Required, Setting};
+use crate::input::{Input, concerns_embedded};
 use crate::nearest::nearest;
 use crate::sections::Config;
 use crate::table::CONTRACT;
 use crate::validate::validate;
 use crate::value::{Raw, parse};
-
-/// Where settings come from. Later ones win: defaults, the file, the environment, the command line.
-#[derive(Clone, Debug, Default)]
-pub struct Input {
-    /// Names and values; an empty value counts as not set.
-    pub env: BTreeMap<String, String>,
-    /// The settings file. Without it, the one that `WINDROW_CONFIG` names is read, if any.
-    pub file: Option<PathBuf>,
-    /// Names as in the environment, and values.
-    pub flags: Vec<(&'static str, String)>,
-}
-
-impl Input {
-    pub fn from_env<K: Into<String>, V: Into<String>>(env: impl IntoIterator<Item = (K, V)>) -> Self {
-        Self { env: env.into_iter().map(|(k, v)| (k.into(), v.into())).collect(), ..Self::default() }
-    }
-
-    #[must_use]
-    pub fn with_file(mut self, file: impl Into<PathBuf>) -> Self {
-        self.file = Some(file.into());
-        self
-    }
-
-    #[must_use]
-    pub fn with_flag(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.flags.push((name, value.into()));
-        self
-    }
-}
 
 /// One thing that is wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +122,11 @@ struct Evaluation {
 
 fn evaluate(input: &Input) -> (Vec<CheckRow>, Result<Config, Vec<Problem>>) {
     let mut problems = unknown_names(input);
+    problems.extend(input.not_unicode.iter().map(|name| {
+        Problem::new(name, "its value, or its name, is no UTF-8 text; set it anew, or unset it")
+    }));
     let mut in_file = read_file(input, &mut problems);
+    in_file.retain(|_, (setting, _)| !input.embedded || concerns_embedded(setting.path));
     let mut all = Evaluation { tree: Value::Object(serde_json::Map::new()), rows: Vec::new(), problems };
 
     for setting in CONTRACT.iter().filter(|setting| !setting.path.contains('*')) {

@@ -137,6 +137,10 @@ directory, or the one that `WINDROW_CONFIG` names. An empty variable counts as n
 `WINDROW_…` variable, a malformed or missing value: the process refuses to start and lists all of them.
 `windrow config check` shows every setting with its value (secrets hidden), where it comes from, and what is missing.
 
+`windrow demo` and `windrow generate run`, `estimate` and `seed` stand on a directory of their own, whatever installation the file and the
+environment are for. They heed the sections `models`, `worker`, `retry`, `workloads` and `log`, and `limits.upload_max`; not what ties a process to
+an installation: its kind, database, storage, login, keys, addresses, approvals, and which workloads a worker takes.
+
 A `*` stands for a name of your own: `[models.providers.my-server]`, `[workloads.translate]`. Names with dots or colons
 are quoted: `[models.limits.\"openai:gpt-4.1\"]`.
 ";

@@ -49,7 +49,7 @@ pub const CONTRACT: &[Setting] = &[
         .by(SetBy::Infrastructure).required(Required::Deployed)
         .examples("", "https://windrow.uat.example.com", "https://windrow.example.com"),
     setting("WINDROW_SECRET_KEY", "server.secret_key", Kind::Text, "",
-        "Signs links to objects on the local disk; at least 32 characters, the same in every process. Locally one is made and kept in the data directory.")
+        "Signs links to objects on the local disk, webhooks and, with WINDROW_AUTH=local, tokens; at least 32 characters, the same in every process. Locally one is made and kept in the data directory, as is the key of tokens (issuer.pk8). A new value ends all tokens and links.")
         .secret().required(Required::Deployed).examples("", "CHANGE_ME", "CHANGE_ME"),
     setting("WINDROW_CORS_ORIGINS", "server.cors_origins", Kind::Origins, "",
         "Origins whose pages may call the API. None by default.")

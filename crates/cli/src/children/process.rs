@@ -28,6 +28,7 @@ const TAIL_PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) struct ChildCommand {
     program: PathBuf,
     env: BTreeMap<String, String>,
+    embedded: bool,
     socket: PathBuf,
 }
 
@@ -55,14 +56,15 @@ impl ChildCommand {
         }
         // What the command line said counts more than the environment; secrets stay off the child's command line.
         env.extend(input.flags.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        Ok(Self { program, env, socket: socket.to_owned() })
+        Ok(Self { program, env, embedded: input.embedded, socket: socket.to_owned() })
     }
 
     /// Another program in this one's place, which gets the same arguments.
     #[cfg(test)]
     pub(super) fn of(program: PathBuf) -> Self {
         let path = std::env::var("PATH").unwrap_or_default();
-        Self { program, env: BTreeMap::from([("PATH".to_owned(), path)]), socket: PathBuf::new() }
+        let env = BTreeMap::from([("PATH".to_owned(), path)]);
+        Self { program, env, embedded: false, socket: PathBuf::new() }
     }
 
     pub(super) fn start(&self, name: String, share: Share, suspect: bool) -> anyhow::Result<ChildProcess> {
@@ -71,6 +73,9 @@ impl ChildCommand {
         command.arg("--child-share").arg(share.to_string());
         if suspect {
             command.arg("--suspect");
+        }
+        if self.embedded {
+            command.arg("--embedded");
         }
         let mut process = command
             .env_clear()

@@ -6,11 +6,13 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use windrow_api_types::{ArtifactGroup, CreateUpload, CreatedUpload, Job, Submitted};
 use windrow_client::{Client, Endpoint};
+use windrow_config::{Config, Input};
 use windrow_core::{JobId, Role};
 use windrow_plugin::{CommandError, Console, ExitCode};
 
@@ -18,7 +20,7 @@ use crate::args::{Demo, Global};
 use crate::datadir::DataDir;
 use crate::host::{mint, socket_client};
 use crate::local_door::{self, Grant};
-use crate::{output, signals};
+use crate::{output, settings, signals};
 
 /// Where the demo puts everything, in the working directory.
 const FOLDER: &str = "windrow-demo";
@@ -31,17 +33,22 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) async fn run(global: &Global, demo: Demo, console: Console) -> Result<ExitCode, CommandError> {
     let root = global.data_dir.clone().unwrap_or_else(|| PathBuf::from(FOLDER));
+    let input = settings::embedded(settings::input(global), &root);
+    let config = settings::loaded(&input)?;
     // from here on a Ctrl-C ends the server too
     let mut interrupted = std::pin::pin!(signals::asked_to_stop());
-    let mut server = Server::start(&root).await?;
+    let mut server = Server::start(&root, &input).await?;
     let shown = tokio::select! {
-        shown = show_all(&root, &server, &demo, console) => shown,
+        shown = show_all(&config, &server, &demo, console) => shown,
         () = &mut interrupted => Err(anyhow::Error::msg("the demo was stopped before its end")),
     };
     let summary = match shown {
         Ok(summary) => summary,
         Err(error) => {
-            server.terminate().await?;
+            // what went wrong first is what there is to say; a server that can't be stopped may be a part of that
+            if let Err(besides) = server.terminate().await {
+                output::note(console, format_args!("the demo's server did not end well either: {besides:#}"));
+            }
             return Err(error.into());
         }
     };
@@ -61,7 +68,7 @@ pub(crate) async fn run(global: &Global, demo: Demo, console: Console) -> Result
 }
 
 /// All that there is to see; gives what `--json` prints of it.
-async fn show_all(root: &Path, server: &Server, demo: &Demo, console: Console) -> anyhow::Result<Value> {
+async fn show_all(config: &Config, server: &Server, demo: &Demo, console: Console) -> anyhow::Result<Value> {
     let began = Instant::now();
     let mut show = Show { console, steps: 0 };
     show.step(format_args!(
@@ -70,18 +77,18 @@ async fn show_all(root: &Path, server: &Server, demo: &Demo, console: Console) -
         server.pid(),
         server.worker
     ));
-    let dir = DataDir::open(root)?;
+    let dir = DataDir::open(&config.data_dir)?;
     let role = Some(Role::Contributor);
     let wish = Grant { sub: USER.to_owned(), role, reason: "windrow demo".to_owned() };
-    local_door::ask(&socket_client(&dir, None)?, &wish).await?;
-    let token = mint(&dir, USER, Duration::from_secs(24 * 3600))?;
+    local_door::ask(&socket_client(config, &dir, None)?, &wish).await?;
+    let token = mint(config, &dir, USER, Duration::from_secs(24 * 3600))?;
     let client =
         Client::new(Endpoint::Url(server.url.parse().context("the server's URL")?), Some(token.clone()))?;
     show.step(format_args!("logged in as {USER:?} with a token of the server's own issuer"));
     let job = submit(&client, demo.records, &mut show).await?;
     kill_the_worker(server.worker, &client, job, demo.records, &mut show).await?;
     let job = finished(&client, job).await?;
-    let files = download(&client, &job, &root.join("dataset")).await?;
+    let files = download(&client, &job, &config.data_dir.join("dataset")).await?;
     report(&job, &files, began.elapsed(), &mut show)?;
     if demo.keep {
         show.note(format_args!(
@@ -171,7 +178,7 @@ async fn template(client: &Client) -> anyhow::Result<Value> {
 
 /// SIGKILL in the middle of the job, and proof that another process goes on.
 async fn kill_the_worker(
-    worker: u64,
+    worker: Pid,
     client: &Client,
     job: JobId,
     records: u64,
@@ -185,9 +192,8 @@ async fn kill_the_worker(
     )]
     let enough = (records as f64 * KILL_AT) as u64;
     let made = progress_beyond(client, job, enough.saturating_sub(1)).await?;
-    if !signal("-KILL", worker).await? {
-        bail!("the worker process {worker} can't be killed: it is gone already");
-    }
+    kill_process(worker, Signal::KILL)
+        .with_context(|| format!("the worker process {worker} can't be killed"))?;
     show.step(format_args!(
         "killed the worker process {worker} with SIGKILL, with {made} of {records} records made"
     ));
@@ -201,16 +207,10 @@ async fn kill_the_worker(
     Ok(())
 }
 
-/// Whether there was such a process.
-async fn signal(which: &str, process: u64) -> anyhow::Result<bool> {
-    let kill = Command::new("kill").args([which, &process.to_string()]).stderr(Stdio::null()).status().await;
-    Ok(kill.context("can't run kill")?.success())
-}
-
 /// Waits until the server has seen the process's end.
-async fn gone(process: u64) -> anyhow::Result<()> {
+async fn gone(process: Pid) -> anyhow::Result<()> {
     let began = Instant::now();
-    while signal("-0", process).await? {
+    while test_kill_process(process).is_ok() {
         if began.elapsed() > LIMIT {
             bail!("the killed process {process} is still there after {LIMIT:?}");
         }
@@ -297,16 +297,23 @@ fn report(job: &Job, files: &[PathBuf], took: Duration, show: &mut Show) -> anyh
 struct Server {
     child: Child,
     url: String,
-    /// The process id of its worker.
-    worker: u64,
+    worker: Pid,
 }
 
 impl Server {
-    async fn start(root: &Path) -> anyhow::Result<Self> {
+    /// `input` is an embedded installation's on `root`: nothing else of the environment reaches the server.
+    async fn start(root: &Path, input: &Input) -> anyhow::Result<Self> {
         let binary = std::env::current_exe().context("can't find this program's own file")?;
-        let mut child = Command::new(&binary)
-            .args(["up", "--json", "--port", "0", "--worker-processes", "1", "--data-dir"])
-            .arg(root)
+        let mut command = Command::new(&binary);
+        command
+            .args(["up", "--embedded", "--json", "--port", "0", "--worker-processes", "1", "--data-dir"])
+            .arg(root);
+        if let Some(file) = &input.file {
+            command.arg("--config").arg(file);
+        }
+        let mut child = command
+            .env_clear()
+            .envs(&input.env)
             .env("LOG_LEVEL", "error")
             // one shard after another, so that there is a middle to be killed in
             .env("WINDROW_WORKER_CONCURRENCY", "1")
@@ -325,7 +332,8 @@ impl Server {
             .context("the server ended before it listened")?;
         let hello: Value = serde_json::from_str(&line).context("the server's first line")?;
         let url = hello["url"].as_str().context("the server says where it listens")?.to_owned();
-        let worker = hello["worker_pids"][0].as_u64().context("the server names its worker process")?;
+        let worker = hello["worker_pids"][0].as_i64().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        let worker = worker.context("the server names its worker process")?;
         Ok(Self { child, url, worker })
     }
 
@@ -339,7 +347,11 @@ impl Server {
 
     /// SIGTERM, and waits for a clean end.
     async fn terminate(&mut self) -> anyhow::Result<()> {
-        signal("-TERM", self.pid().into()).await?;
+        // none once it has been waited for: nobody else's process can have its id before that
+        let process = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        if let Some(process) = process {
+            kill_process(process, Signal::TERM).context("the server can't be told to stop")?;
+        }
         let ended = tokio::time::timeout(LIMIT, self.ended()).await.context("the server did not stop")??;
         if !ended.success() {
             bail!("the server ended with {ended}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use windrow_api_types::{ApiKey, CreateApiKey, CreatedApiKey, Page, User, WebhookSecret};
-use windrow_config::{AuthMode, DatabaseTarget};
+use windrow_config::{AuthMode, Config, DatabaseTarget};
 use windrow_core::Role;
 use windrow_plugin::{CommandError, ExitCode, Host};
 
@@ -55,15 +55,16 @@ pub(crate) async fn token(
     role: Option<Role>,
     hours: u32,
 ) -> Result<ExitCode, CommandError> {
-    if host.config.auth.mode != AuthMode::Local {
+    let config = host.config()?;
+    if config.auth.mode != AuthMode::Local {
         return Err(CommandError::usage(
             "tokens come from your issuer: `token create` works in auth mode local only",
         ));
     }
     let reason = "windrow token create".to_owned();
-    give(host, Grant { sub: sub.to_owned(), role, reason }).await?;
-    let dir = DataDir::open(&host.config.data_dir)?;
-    let token = mint(&dir, sub, Duration::from_secs(u64::from(hours) * 3600))?;
+    give(&config, Grant { sub: sub.to_owned(), role, reason }).await?;
+    let dir = DataDir::open(&config.data_dir)?;
+    let token = mint(&config, &dir, sub, Duration::from_secs(u64::from(hours) * 3600))?;
     output::result(host.console(), &json!({ "sub": sub, "token": token }), |out| writeln!(out, "{token}"))?;
     Ok(ExitCode::Ok)
 }
@@ -74,19 +75,18 @@ pub(crate) async fn grant(
     role: Role,
     reason: String,
 ) -> Result<ExitCode, CommandError> {
-    let user = give(host, Grant { sub, role: Some(role), reason }).await?;
+    let user = give(&host.config()?, Grant { sub, role: Some(role), reason }).await?;
     output::result(host.console(), &user, |out| writeln!(out, "{} is {}", user.sub, user.role))?;
     Ok(ExitCode::Ok)
 }
 
 /// As the operator of the installation: through the socket of the process that owns the data directory, else on the
 /// database itself.
-async fn give(host: &CommandHost, wish: Grant) -> Result<User, CommandError> {
-    let config = &host.config;
+async fn give(config: &Config, wish: Grant) -> Result<User, CommandError> {
     if matches!(config.database(), DatabaseTarget::Sqlite { .. }) {
         let dir = DataDir::open(&config.data_dir)?;
         if dir.socket().exists() && dir.try_own("windrow token")?.is_none() {
-            return Ok(local_door::ask(&socket_client(&dir, None)?, &wish).await?);
+            return Ok(local_door::ask(&socket_client(config, &dir, None)?, &wish).await?);
         }
     }
     // a shared database is brought up to date by `db migrate`, when its operator says so

@@ -14,10 +14,10 @@ use windrow_plugin::{CommandError, Console, ExitCode};
 use windrow_runtime::Worker;
 
 use super::probes;
-use crate::compose::{self, InUse};
 use crate::datadir::DataDir;
+use crate::owner::InUse;
 use crate::server::{Roles, Running};
-use crate::{engines, output, random, signals, workloads};
+use crate::{compose, engines, output, random, signals, workloads};
 
 /// How often the lock and the socket are tried while an owner has the one and does not serve the other: it starts, or it is
 /// another command, such as `windrow db`.

@@ -1,9 +1,12 @@
 //! Starting from nothing but the environment.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
 use serde_json::json;
 use windrow_test_support::TestDb;
 
-use crate::harness::{Server, Windrow};
+use crate::harness::{Ran, Server, Windrow};
 
 /// The names and values of `.env.local.example`.
 fn local_example() -> Vec<(String, String)> {
@@ -62,6 +65,51 @@ async fn api_and_worker_share_one_postgresql() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_one_process_is_good_for_another_with_the_same_secret_key() {
+    let db = TestDb::postgres().await;
+    let url = db.url().to_owned();
+    tokio::task::spawn_blocking(move || {
+        let windrow = Windrow::new().with_env("DATABASE_URL", url).with_env("WINDROW_STORAGE_DIR", "objects");
+        windrow.run(&["db", "migrate"]).ok();
+        let start = |dir: &str, secret: &str| {
+            let mut api = windrow.command(&["api", "--port", "0", "--json", "--data-dir", dir]);
+            api.env("WINDROW_SECRET_KEY", secret);
+            Server::start(api)
+        };
+        let secret = "0123456789abcdef0123456789abcdef";
+        let (one, two) = (start("one", secret), start("two", secret));
+        let other = start("three", "fedcba9876543210fedcba9876543210");
+        // beside a server its user need not have the secret, which is in the data directory
+        let token = windrow.run(&["token", "create", "--sub", "alice", "--data-dir", "one"]).ok().stdout;
+        for (server, status) in [(&one, 200), (&two, 200), (&other, 401)] {
+            server.api(token.trim()).get("/v1/me").expect(status);
+        }
+        let keys = |server: &Server| {
+            reqwest::blocking::get(format!("{}/.well-known/jwks.json", server.url)).unwrap().text().unwrap()
+        };
+        assert_eq!(keys(&one), keys(&two));
+        assert!(!keys(&one).contains("\"d\""), "only what is public");
+    })
+    .await
+    .unwrap();
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_a_mistake_where_it_is_a_setting() {
+    let windrow = Windrow::new();
+    let run = |args: &[&str], name: &str| {
+        Ran::of(&windrow.command(args).env(name, OsStr::from_bytes(b"1\xff")).output().unwrap())
+    };
+    run(&["config", "check"], "LESS").ok();
+    for name in ["PORT", "WINDROW_BEAT", "COGNITO_CLIENT_ID"] {
+        run(&["up"], name).refused(2, &[name, "UTF-8"]);
+        let check = run(&["config", "check"], name);
+        assert_eq!(check.code, 1, "{check:?}");
+        assert!(check.stdout.contains(name) && check.stdout.contains("UTF-8"), "{check:?}");
+    }
 }
 
 #[test]

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod drift;
+mod embedded;
 mod loading;
 mod reads;
