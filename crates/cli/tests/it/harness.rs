@@ -91,6 +91,20 @@ impl Windrow {
         command
     }
 
+    /// The same command as somebody at a terminal of 100 columns types it; what the terminal gets is on its standard output.
+    pub fn at_a_terminal(&self, args: &[&str]) -> Command {
+        let typed = self.command(args);
+        let words = std::iter::once(typed.get_program()).chain(typed.get_args());
+        let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+        let line = format!("stty cols 100 rows 30; exec {}", words.join(" "));
+        // script(1), of util-linux, runs a command on a pseudo-terminal and ends as the command does
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        command.current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
+        command.envs(typed.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
+        command
+    }
+
     pub fn run(&self, args: &[&str]) -> Ran {
         Ran::of(&self.command(args).output().unwrap())
     }

@@ -25,6 +25,7 @@ mod remote_worker;
 mod small_model;
 mod smoke;
 mod suspects;
+mod terminal;
 mod tour;
 mod traces;
 mod twenty_kills;
