@@ -35,6 +35,7 @@ pub use disposition::{content_disposition, sanitise_file_name};
 pub use error::{BlobError, BlobErrorClass};
 pub use installation::{InstallationSalt, SigningKey};
 pub use key::{KeyError, ObjectKey, ObjectPrefix, OwnerHash, Prefix};
+pub use retry::count_from_zero;
 pub use sign::{DownloadOptions, Grant, GrantError, PutGrant, SignedRequest, UploadOptions};
 pub use sniff::{ContentKind, SNIFF_LEN, sniff};
 pub use store::{BlobReader, BlobStore, ByteRange, ListedObject};

@@ -37,6 +37,16 @@ where
     }
 }
 
+/// Shows the storage's errors as none yet: a counter is unknown until it is first counted, and an alert on what is unknown is
+/// silent.
+pub fn count_from_zero() {
+    for operation in ["put", "get", "head", "delete", "list", "check"] {
+        let class = BlobErrorClass::Transient.as_str();
+        metrics::counter!("windrow_storage_errors_total", "operation" => operation, "class" => class)
+            .increment(0);
+    }
+}
+
 /// An absent object, or one that exists already, is an answer and no failure of the storage.
 pub(crate) fn count_error(operation: &'static str, error: &BlobError) -> BlobErrorClass {
     let class = error.class();

@@ -193,6 +193,8 @@ async fn serve_all(
 ) -> anyhow::Result<(Served, Option<PathBuf>)> {
     let remote = if roles.api { Some(engines::leased(platform).await?) } else { None };
     let metrics = metrics();
+    windrow_engine::count_from_zero(&platform.registry);
+    windrow_blob::count_from_zero();
     let door = engine.map(|engine| child_routes(ChildDoor { engine: engine.clone() }));
     let door = door.unwrap_or_default();
     let api = platform.router(remote, metrics.clone());

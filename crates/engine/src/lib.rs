@@ -29,7 +29,9 @@ pub use context::{CallAnswer, JobContext, RunError, RunServices};
 pub use engine::{
     Beater, Engine, EngineError, MAX_CHILDREN_A_CALL, MAX_PAGE, ObjectStream, PutPlace, RUN_PREFIXES,
 };
-pub use local::{Departure, DropTags, LimitOverride, LocalEngine, LocalParts, LocalSettings};
+pub use local::{
+    Departure, DropTags, LimitOverride, LocalEngine, LocalParts, LocalSettings, count_from_zero,
+};
 pub use lost::{LostRuns, end_lost};
 pub use remote::RemoteEngine;
 pub use remote_workload::{RemoteWorkload, WorkloadNameError};

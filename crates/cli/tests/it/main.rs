@@ -14,6 +14,7 @@ mod events;
 mod examples;
 mod generate_run;
 mod harness;
+mod http;
 mod kills;
 mod one_owner;
 mod openapi;

@@ -10,6 +10,7 @@ use windrow_store::artifacts::{self, Resource};
 use windrow_store::hot::{self, End, EndRun, Ended, EndedRun};
 use windrow_store::{Tx, held};
 
+use super::counters::count_retries;
 use super::runs::Served;
 use super::saved::own_key;
 use super::{LocalEngine, at};
@@ -47,7 +48,7 @@ impl LocalEngine {
         }
         // Whichever worker ran it, ours or a remote one: the run came to an end of its own, and the job is in line again.
         if attempted && matches!(reply, Ok(EndReply::Recorded { status: JobStatus::Queued })) {
-            metrics::counter!("windrow_retries_total", "workload" => served.workload.clone()).increment(1);
+            count_retries(&served.workload, 1);
         }
         reply
     }

@@ -3,6 +3,7 @@
 mod beat;
 mod children;
 mod claim;
+mod counters;
 mod end;
 mod links;
 mod money;
@@ -11,6 +12,7 @@ mod processes;
 mod runs;
 mod saved;
 
+pub use counters::count_from_zero;
 pub use processes::Departure;
 
 use std::collections::HashMap;

@@ -3,6 +3,7 @@
 use windrow_api_types::worker::{Bill, Reserve, Reserved, RunRef, Settle, SettleResult};
 use windrow_store::hot::{CallEnd, CallUsage, JournalLine, MoneyAnswer, MoneyOp};
 
+use super::counters::count_cost;
 use super::saved::{Journalled, micros};
 use super::{LocalEngine, at};
 use crate::EngineError;
@@ -35,7 +36,7 @@ impl LocalEngine {
         let answers = self.store().money(ops).await?;
         let (settled, reserved) = answers.split_at(settle.len());
         note_excess(run, settled);
-        count_cost(settle, settled);
+        count_costs(settle, settled);
         reserved.iter().map(|answer| reservation(*answer)).collect()
     }
 }
@@ -85,15 +86,12 @@ fn journal_line(bill: &Bill) -> Result<Option<JournalLine>, EngineError> {
     Ok(Some(JournalLine { key: line.key.clone(), request_hash, output }))
 }
 
-/// In pico-USD (1e-12), which a counter can hold exactly.
-fn count_cost(settles: &[Settle], answers: &[MoneyAnswer]) {
+fn count_costs(settles: &[Settle], answers: &[MoneyAnswer]) {
     for (settle, answer) in settles.iter().zip(answers) {
         let (SettleResult::Settled(bill), MoneyAnswer::Settled { .. }) = (&settle.result, answer) else {
             continue;
         };
-        let cost = u64::try_from(bill.cost.as_pico()).unwrap_or(0);
-        metrics::counter!("windrow_model_cost_picousd_total", "model" => settle.model.clone())
-            .increment(cost);
+        count_cost(&settle.model, bill.cost);
     }
 }
 

@@ -7,6 +7,7 @@ use windrow_core::{ErrorClass, JobError};
 use windrow_store::hot::{self, End, EndRun};
 
 use super::LocalEngine;
+use super::counters::count_lost_with_process;
 use super::runs::Holder;
 use crate::{Backoff, EngineError, end_lost};
 
@@ -65,7 +66,7 @@ impl LocalEngine {
         }
         let taken = count - left.len();
         if taken > 0 && matches!(departure, Departure::Died(_)) {
-            metrics::counter!("windrow_lost_leases_total", "by" => "exit").increment(taken as u64);
+            count_lost_with_process(taken as u64);
         }
         count
     }

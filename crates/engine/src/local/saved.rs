@@ -1,5 +1,6 @@
 //! What runs save on their way, and what later runs read of it: checkpoints with parts, progress, the journal, chunks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -9,6 +10,7 @@ use windrow_core::{CallId, PicoUsd};
 use windrow_store::held;
 use windrow_store::hot::{self, CallUsage, Fenced, SaveAnswer};
 
+use super::counters::count_cost;
 use super::runs::Served;
 use super::{LocalEngine, at, page_limit};
 use crate::EngineError;
@@ -26,6 +28,7 @@ impl LocalEngine {
         let at = at(run, &served);
         let parts =
             checkpoint.parts.iter().map(|part| row_of_part(part, &served)).collect::<Result<_, _>>()?;
+        let free: BTreeSet<String> = checkpoint.free_calls.iter().map(|call| call.model.clone()).collect();
         let row = hot::Checkpoint {
             at,
             schema_version: i64::from(SCHEMA_VERSION),
@@ -39,7 +42,9 @@ impl LocalEngine {
         if let Some(progress) = progress {
             self.store().progress(vec![progress]).await?;
         }
-        fenced(written)
+        fenced(written)?;
+        free.iter().for_each(|model| count_cost(model, PicoUsd::ZERO));
+        Ok(())
     }
 
     async fn write_checkpoint_row(&self, row: hot::Checkpoint) -> Result<Fenced, EngineError> {

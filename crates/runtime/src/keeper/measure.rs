@@ -10,7 +10,7 @@ use super::chore::{Chore, Next};
 use super::{KeeperError, KeeperParts};
 
 /// Sets `windrow_jobs` (by workload and place), `windrow_queue_lag_seconds` (by workload: how long the oldest job that may
-/// be claimed has waited) and `windrow_dead_letters`. What is empty is told as zero once it has been told as something.
+/// be claimed has waited) and `windrow_dead_letters`. What is empty is told as zero once it has been told as something; the queue of a known workload always.
 pub(super) struct Gauges {
     store: Store,
     told: HashSet<(String, String)>,
@@ -18,7 +18,9 @@ pub(super) struct Gauges {
 
 impl Gauges {
     pub(super) fn new(parts: &KeeperParts) -> Self {
-        Self { store: parts.store.clone(), told: HashSet::new() }
+        // so that the first turn tells every queue, an empty one too
+        let told = parts.registry.names().map(|workload| (workload.to_owned(), "queued".to_owned()));
+        Self { store: parts.store.clone(), told: told.collect() }
     }
 
     pub(super) async fn measure(&self) -> Result<(Vec<Depth>, i64), StoreError> {

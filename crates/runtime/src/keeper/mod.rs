@@ -80,6 +80,7 @@ impl Keeper {
         handle.spawn(schedule::Scheduler::new(&parts), poll.clone().woken_by(wakes.later()));
         handle.spawn(stop::Stopper::new(&parts), poll.woken_by(wakes.stopping()));
 
+        rescue::count_from_zero();
         let observe = Rhythm::at_once(settings.observe_every);
         if settings.judge_beats.unwrap_or(store.db().dialect() == Dialect::Postgres) {
             handle.spawn(rescue::Beats::new(&parts), observe.clone());
