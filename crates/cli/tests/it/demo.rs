@@ -108,3 +108,21 @@ fn a_demo_that_is_stopped_leaves_no_server() {
     assert!(last.contains("stopped before its end"), "{last}");
     windrow.run(&["job", "list", "--server", &url, "--token", "x"]).refused(4, &[]);
 }
+
+#[test]
+fn a_demo_whose_server_dies_says_that_first() {
+    let windrow = Windrow::new();
+    let mut demo = windrow.command(&["demo", "--records", "1000000"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let started = lines.find(|line| line.contains("started Windrow on ")).unwrap();
+    let url = started.split(' ').find(|word| word.starts_with("http://")).unwrap();
+    let server = started.split_once("(process ").unwrap().1.split(',').next().unwrap();
+    lines.find(|line| line.contains("submitted job")).unwrap();
+    signal("-KILL", server.parse().unwrap());
+    let rest: Vec<String> = lines.collect();
+    // the server can't be asked any more; that it did not end well is the consequence
+    let said = rest.last().unwrap();
+    assert!(said.starts_with("error: ") && said.contains(url), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("did not end well either")), "{rest:?}");
+    assert_eq!(demo.wait().unwrap().code(), Some(4));
+}

@@ -13,6 +13,7 @@ mod environment;
 mod events;
 mod examples;
 mod generate_run;
+mod half_downloads;
 mod harness;
 mod http;
 mod kills;
