@@ -16,7 +16,7 @@ pub(crate) fn input(global: &Global) -> Input {
     let default = PathBuf::from(DEFAULT_FILE);
     if let Some(file) = global.config.clone() {
         input = input.with_file(file);
-    } else if !input.env.contains_key("WINDROW_CONFIG") && default.exists() {
+    } else if input.env.get("WINDROW_CONFIG").is_none_or(String::is_empty) && default.exists() {
         input = input.with_file(default);
     }
     if let Some(dir) = &global.data_dir {

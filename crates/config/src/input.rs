@@ -79,7 +79,13 @@ fn named(name: &str) -> Option<&'static Setting> {
 }
 
 fn is_ours(name: &str) -> bool {
-    name.starts_with("WINDROW_") || named(name).is_some()
+    has_our_prefix(name) || named(name).is_some()
+}
+
+/// Whether a variable of this name is a setting or a mistake. `WINDROW_TEST_…` is what tests are told, and whoever runs them has in
+/// the same shell.
+pub(crate) fn has_our_prefix(name: &str) -> bool {
+    name.starts_with("WINDROW_") && !name.starts_with("WINDROW_TEST_")
 }
 
 /// Whether [`Input::embedded`] leaves the setting at this place of the contract.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::aliases;
 use crate::contract::{Kind, Required, Setting};
-use crate::input::{Input, concerns_embedded};
+use crate::input::{Input, concerns_embedded, has_our_prefix};
 use crate::nearest::nearest;
 use crate::sections::Config;
 use crate::table::CONTRACT;
@@ -243,7 +243,7 @@ fn unknown_names(input: &Input) -> Vec<Problem> {
         .iter()
         .flat_map(|setting| setting.env.into_iter().chain(setting.aliases.iter().map(|alias| alias.name)))
         .collect();
-    let in_env = input.env.keys().map(String::as_str).filter(|name| name.starts_with("WINDROW_"));
+    let in_env = input.env.keys().map(String::as_str).filter(|name| has_our_prefix(name));
     let in_flags = input.flags.iter().map(|(name, _)| *name);
     let unknown = in_env.chain(in_flags).filter(|name| !known.contains(name));
     unknown

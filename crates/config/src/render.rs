@@ -134,7 +134,7 @@ Written from the contract in `crates/config/src/table.rs`; a test fails when the
 
 Later ones win: defaults, `windrow.toml`, the environment, the command line. The file is `windrow.toml` in the working
 directory, or the one that `WINDROW_CONFIG` names. An empty variable counts as not set. An unknown key, an unknown
-`WINDROW_…` variable, a malformed or missing value: the process refuses to start and lists all of them.
+`WINDROW_…` variable (but for the tests' own `WINDROW_TEST_…`), a malformed or missing value: the process refuses to start and lists all of them.
 `windrow config check` shows every setting with its value (secrets hidden), where it comes from, and what is missing.
 
 `windrow demo` and `windrow generate run`, `estimate` and `seed` stand on a directory of their own, whatever installation the file and the

@@ -186,6 +186,12 @@ fn all_problems_come_at_once_and_name_the_nearest() {
 }
 
 #[test]
+fn what_tests_are_told_is_no_setting() {
+    load(&[("WINDROW_TEST_PYTHON", "/usr/bin/python3")]).unwrap();
+    load(&[("WINDROW_TESTS", "1")]).unwrap_err();
+}
+
+#[test]
 fn what_a_deployment_needs_is_asked_for() {
     let problems = load(&[("APP_ENV", "prod"), ("WINDROW_AUTH", "jwks")]).unwrap_err();
     for name in [
