@@ -1,26 +1,11 @@
 //! What becomes of a claim of which something goes wrong: this worker goes on living, so nobody else would find its runs.
 
 use serde_json::json;
-use tempfile::TempDir;
 use windrow_core::{JobError, JobStatus};
-use windrow_engine::testing::{Bench, Scripted};
-use windrow_engine::{LocalSettings, Output, RunEnd};
-use windrow_store::{execute, sqlx};
-use windrow_test_support::{Dialect, TestDb, on_both};
+use windrow_engine::{Output, RunEnd};
+use windrow_test_support::{Dialect, on_both};
 
-async fn bench(db: &TestDb) -> (Bench, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = LocalSettings::default();
-    let bench = Bench::local(db.url(), &dir.path().join("objects"), Scripted::echo(), settings).await;
-    (bench, dir)
-}
-
-async fn write(bench: &Bench, sql: &'static str) {
-    let written = bench
-        .store
-        .alone(move |tx| Box::pin(async move { execute!(tx, sqlx::AssertSqlSafe(sql)).map(drop) }));
-    written.await.unwrap();
-}
+use crate::support::{bench, write};
 
 on_both! {
     async fn a_run_that_can_neither_begin_nor_end_goes_back_once_the_database_takes_it(db) {

@@ -5,5 +5,6 @@ mod claims;
 mod local;
 mod processes;
 mod storage;
+mod support;
 mod unrun;
 mod versions;

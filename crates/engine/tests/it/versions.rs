@@ -1,27 +1,12 @@
 //! What another version of the program wrote fails the job by a permanent error; nothing is guessed.
 
 use serde_json::json;
-use tempfile::TempDir;
 use windrow_core::{JobError, JobId, JobStatus};
 use windrow_engine::testing::{Bench, Scripted};
-use windrow_engine::{Checkpoint, EngineError, LocalSettings, NewChild, Output, RunEnd};
-use windrow_store::{execute, sqlx};
-use windrow_test_support::{TestDb, on_both};
+use windrow_engine::{Checkpoint, EngineError, NewChild, Output, RunEnd};
+use windrow_test_support::on_both;
 
-async fn bench(db: &TestDb) -> (Bench, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = LocalSettings::default();
-    let bench = Bench::local(db.url(), &dir.path().join("objects"), Scripted::echo(), settings).await;
-    (bench, dir)
-}
-
-/// As a newer program would have written it.
-async fn write(bench: &Bench, sql: &'static str) {
-    let written = bench
-        .store
-        .alone(move |tx| Box::pin(async move { execute!(tx, sqlx::AssertSqlSafe(sql)).map(drop) }));
-    written.await.unwrap();
-}
+use crate::support::{bench, write};
 
 async fn assert_unknown(bench: &Bench, id: JobId, what: &str) {
     assert!(bench.claim().await.is_empty());
