@@ -30,6 +30,8 @@ struct Handover {
 impl LocalEngine {
     pub(super) async fn end_run(&self, run: RunRef, end: RunEnd) -> Result<EndReply, EngineError> {
         let served = self.served(run).await?;
+        // Refused, and not the run's failure: a process that has the code for it may be asked next.
+        self.workload(&served.workload)?;
         self.write_use(at(run, &served)).await?;
         let attempted = !matches!(end, RunEnd::Released | RunEnd::Await);
         let span = tracing::debug_span!("commit", job_id = %run.job, run = run.run.0);

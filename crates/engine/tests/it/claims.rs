@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use windrow_core::{JobError, JobStatus};
-use windrow_engine::{Output, RunEnd};
+use windrow_engine::{Engine as _, LocalSettings, Output, RunEnd};
 use windrow_test_support::{Dialect, on_both};
 
 use crate::support::{bench, write};
@@ -52,6 +52,20 @@ on_both! {
         bench.engine.end(run, RunEnd::Done { output }).await.unwrap();
         let job = bench.job(id).await;
         assert_eq!((job.status, job.code.as_deref()), (JobStatus::Failed, Some("end_refused")));
+    }
+
+    async fn an_end_is_refused_where_nobody_knows_the_workload_and_taken_where_somebody_does(db) {
+        let (bench, _dir) = bench(&db).await;
+        let id = bench.submit(json!({}), None).await;
+        let run = bench.claim_one().await.run;
+        write(&bench, "UPDATE jobs SET workload = 'newer'").await;
+        let beside = bench.back.sibling(LocalSettings::default()).await.unwrap();
+        let end = || RunEnd::Done { output: Output { result: json!(1), artifacts: vec![] } };
+        let refused = beside.end(run, end()).await.unwrap_err();
+        assert!(refused.to_string().contains("no workload \"newer\""), "{refused}");
+        write(&bench, "UPDATE jobs SET workload = 'scripted'").await;
+        bench.engine.end(run, end()).await.unwrap();
+        assert_eq!(bench.status(id).await, JobStatus::Completed);
     }
 
     async fn a_failure_is_recorded_whatever_its_text(db) {

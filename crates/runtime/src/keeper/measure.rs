@@ -10,7 +10,8 @@ use super::chore::{Chore, Next};
 use super::{KeeperError, KeeperParts};
 
 /// Sets `windrow_jobs` (by workload and place), `windrow_queue_lag_seconds` (by workload: how long the oldest job that may
-/// be claimed has waited) and `windrow_dead_letters`. What is empty is told as zero once it has been told as something; the queue of a known workload always.
+/// be claimed has waited) and `windrow_dead_letters`. What is empty is told as zero once it has been told as something; the
+/// queue of a known workload always.
 pub(super) struct Gauges {
     store: Store,
     told: HashSet<(String, String)>,
