@@ -25,6 +25,8 @@ pub enum Guard {
     BeatNo,
     /// A child's end decrements its parent, and only an inserted child counts.
     ChildOnce,
+    /// A run reads the answers that earlier runs paid for.
+    Journal,
 }
 
 /// Asked at each point of every transaction of a [`crate::Db`] that was given the hook.

@@ -7,6 +7,7 @@ use windrow_core::{CallId, JobSeq, RunNo, Timestamp};
 use super::children::hold_run;
 use super::money::{CallUsage, ledger_free_calls};
 use super::{Fenced, RunRef};
+use crate::fault::Guard;
 use crate::{Col, Conn, Sql, StoreError, Tx, execute, fetch_all, fetch_one, json_rows};
 
 crate::row! {
@@ -267,6 +268,9 @@ pub async fn journal(
     after: &str,
     limit: i64,
 ) -> Result<Vec<JournalLine>, StoreError> {
+    if conn.lacks(Guard::Journal) {
+        return Ok(Vec::new());
+    }
     let sql = "SELECT key, request_hash, output FROM call_journal
          WHERE job_seq = $1 AND key > $2 ORDER BY key LIMIT $3";
     fetch_all!(conn, JournalLine, sql, job, after, limit)

@@ -2,7 +2,8 @@
 //! two databases and the model must be in the same state, and the invariants hold. Steps are struck by crashes between
 //! any two statements and by lost replies; workers go on with runs that they have lost; clocks jump.
 //!
-//! `WINDROW_HISTORY_SEEDS=n` runs n histories (default 200); `WINDROW_HISTORY_SEED=s` replays one.
+//! `WINDROW_HISTORY_SEEDS=n` runs n histories (default 200), `WINDROW_HISTORY_FIRST=s` lets them begin at seed s (default 0);
+//! `WINDROW_HISTORY_SEED=s` replays one.
 
 mod claims;
 mod ledger;
@@ -10,9 +11,11 @@ mod lines;
 mod model;
 mod real;
 mod step;
+mod translate;
 mod tree;
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -110,8 +113,9 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Several arenas work off the seeds.
-async fn all(seeds: u64, without: Option<Guard>, at_once: usize) -> Result<(), String> {
-    let next = Arc::new(AtomicU64::new(0));
+async fn all(seeds: Range<u64>, without: Option<Guard>, at_once: usize) -> Result<(), String> {
+    let Range { start, end: seeds } = seeds;
+    let next = Arc::new(AtomicU64::new(start));
     let workers = (0..at_once).map(|_| {
         let next = Arc::clone(&next);
         tokio::spawn(async move {
@@ -141,14 +145,20 @@ async fn both_databases_and_the_model_agree() {
         arena.history(seed).await.unwrap_or_else(|what| panic!("{what}"));
         return;
     }
+    let first = number("WINDROW_HISTORY_FIRST").unwrap_or(0);
     let seeds = number("WINDROW_HISTORY_SEEDS").unwrap_or(200);
-    all(seeds, None, 3).await.unwrap_or_else(|what| panic!("{what}"));
+    all(first..first + seeds, None, 3).await.unwrap_or_else(|what| panic!("{what}"));
 }
 
 /// A build without one of the guards is caught by the same histories.
 async fn is_missed(guard: Guard) {
-    let what = all(60, Some(guard), 2).await.expect_err("nothing was wrong without the guard");
+    let what = all(0..60, Some(guard), 2).await.expect_err("nothing was wrong without the guard");
     assert!(what.contains("differ") || what.contains("answer"), "{what}");
+    // what is printed is all that a person needs to see it again
+    let (_, replay) = what.split_once("replay: WINDROW_HISTORY_SEED=").expect("it says how to replay it");
+    let seed = replay.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a seed");
+    let again = Arena::new(Some(guard)).await.history(seed).await;
+    assert_eq!(again, Err(what), "the replay of the seed shows something else");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,4 +179,9 @@ async fn without_the_beat_number_the_burial_of_a_living_worker_is_caught() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_counting_children_once_a_parent_that_never_wakes_is_caught() {
     is_missed(Guard::ChildOnce).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_journal_an_answer_that_is_paid_for_and_not_found_is_caught() {
+    is_missed(Guard::Journal).await;
 }

@@ -189,6 +189,7 @@ impl Model {
                 one("ok")
             }
             Step::Money(ops) => Ok(self.money(ops)),
+            Step::Journal(job) => Ok(self.journal(*job)),
             Step::Checkpoint { run, state, covered } => one(self.checkpoint(*run, *state, covered)),
             Step::Time { .. } => one("ok"),
         }
@@ -337,6 +338,15 @@ impl Model {
         let ends: Vec<(Run, RunEnd)> = lost.iter().map(|(_, run)| (*run, RunEnd::Lost(None))).collect();
         self.end_runs(&ends);
         lost.into_iter().map(|(_, run)| format!("{run:?}")).collect()
+    }
+
+    fn journal(&self, job: JobNo) -> Vec<String> {
+        self.jobs
+            .get(&job)
+            .into_iter()
+            .flat_map(|job| job.journal.keys())
+            .map(|key| format!("k{key}"))
+            .collect()
     }
 
     fn checkpoint(&mut self, run: Run, state: u64, covered: &[u8]) -> &'static str {

@@ -6,20 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use uuid::Uuid;
-use windrow_core::{
-    BudgetId, CallId, JobError, JobId, JobSeq, OwnerId, PicoUsd, Priority, RunNo, Timestamp, WorkerId,
-};
+use windrow_core::{BudgetId, JobSeq, PicoUsd, RunNo, Timestamp, WorkerId};
 use windrow_store::fault::{FaultHook, FaultPoint, Guard};
 use windrow_store::hot::{
-    self, Added, Approval, CallEnd, CallUsage, CancelAnswer, Caps, Checkpoint, ClaimRequest, Cursor, End,
-    EndRun, Ended, Fenced, JournalLine, MoneyOp, NewBudget, NewChild, NewJob, Output, Reopened, RunRef,
-    Submitted, WorkerKind,
+    self, Added, CancelAnswer, Caps, Checkpoint, ClaimRequest, Cursor, End, EndRun, Fenced, MoneyOp,
+    NewChild, NewJob, Reopened, RunRef, WorkerKind,
 };
 use windrow_store::{Db, StoreError, Tx, execute, fetch_all, fetch_one};
 use windrow_test_support::TestDb;
 
 use super::lines::lines_sql;
-use super::step::{Fault, JobNo, Money, Run, RunEnd, Step, SubmitJob, WorkerNo};
+use super::step::{Fault, JobNo, Money, Run, Step, WorkerNo};
+use super::translate::{approval, ended, money_op, new_child, new_job, number, run_end, submitted};
 use crate::support::{USERS, migrated};
 
 /// Strikes where the history says so.
@@ -200,6 +198,10 @@ impl Real {
                 let ops: Vec<MoneyOp> = self.money(tx, ops).await?;
                 let answers = hot::reserve_and_settle(tx, &ops, now).await?;
                 answers.iter().map(|answer| format!("{answer:?}")).collect()
+            }
+            Step::Journal(job) => {
+                let lines = hot::journal(tx, self.seq(*job), "", 100).await?;
+                lines.into_iter().map(|line| line.key).collect()
             }
             Step::Checkpoint { run, state, covered } => {
                 let covered = covered.iter().map(|key| format!("k{key}")).collect();
@@ -393,107 +395,4 @@ impl Real {
 struct Moment {
     now: Timestamp,
     tick: Duration,
-}
-
-fn number(id: Uuid) -> u64 {
-    u64::try_from(id.as_u128()).unwrap()
-}
-
-fn new_job(job: &SubmitJob, now: Timestamp) -> NewJob {
-    NewJob {
-        priority: Priority::from_rank(i16::from(job.priority)).unwrap(),
-        budget: job.cap.map(|cap| NewBudget::of(PicoUsd::from_pico(cap))),
-        idempotency: job.key.map(|(key, hash)| (format!("key{key}"), [hash; 32])),
-        needs_approval: job.approval,
-        ..NewJob::plain(
-            JobId(Uuid::from_u128(u128::from(job.job))),
-            OwnerId(job.owner),
-            job.workload,
-            now.plus(Duration::from_micros(u64::try_from(job.delay).unwrap())),
-        )
-    }
-}
-
-fn new_child(job: JobNo, key: u8) -> NewChild {
-    NewChild {
-        id: JobId(Uuid::from_u128(u128::from(job))),
-        key: format!("c{key}"),
-        workload: "w".to_owned(),
-        spec: "{}".to_owned(),
-        spec_version: 1,
-        priority: None,
-    }
-}
-
-fn submitted(answer: &Submitted) -> String {
-    match answer {
-        Submitted::Created { id, .. } => format!("created {}", number(id.0)),
-        Submitted::Reused { id, .. } => format!("reused {}", number(id.0)),
-        Submitted::Conflict { id, .. } => format!("conflict {}", number(id.0)),
-    }
-}
-
-fn run_end(end: &RunEnd, now: Timestamp) -> End {
-    let error = |code: &'static str| JobError::transient(code, "as the history says");
-    match end {
-        RunEnd::Complete => End::Complete(Some(Output { schema_version: 1, json: "{}".to_owned() })),
-        RunEnd::Budget => End::BudgetExceeded { output: None, error: JobError::budget("no room") },
-        RunEnd::Retry(after) => End::Retry {
-            at: now.plus(Duration::from_micros(u64::try_from(*after).unwrap())),
-            error: error("busy"),
-        },
-        RunEnd::Fail(dead_letter) => End::Fail { error: error("bad"), dead_letter: *dead_letter },
-        RunEnd::Cancel => End::Cancel,
-        RunEnd::Release => End::Release,
-        RunEnd::Await => End::Await,
-        RunEnd::Lost(poison_after) => End::Lost { poison_after: *poison_after },
-    }
-}
-
-fn ended(answers: &[Ended]) -> Vec<String> {
-    let answer = |ended: &Ended| match ended {
-        Ended::Stale => "stale".to_owned(),
-        Ended::Ended(run) => format!("{} {}", run.outcome, run.status),
-    };
-    answers.iter().map(answer).collect()
-}
-
-fn approval(answer: Approval) -> &'static str {
-    match answer {
-        Approval::Done => "done",
-        Approval::NotPending => "not pending",
-        Approval::NotFound => "not found",
-    }
-}
-
-fn money_op(op: &Money, budget: BudgetId, at: RunRef) -> MoneyOp {
-    let id = |call: &u64| CallId(Uuid::from_u128(u128::from(*call)));
-    let (call, end) = match op {
-        Money::Reserve { call, worst, .. } => {
-            let (model, step, worst) = ("m".to_owned(), None, PicoUsd::from_pico(*worst));
-            return MoneyOp::Reserve { call: id(call), budget, at, model, step, worst };
-        }
-        Money::Settle { call, cost, key, .. } => {
-            let usage = CallUsage {
-                model: "m".to_owned(),
-                step: None,
-                input_tokens: 1,
-                output_tokens: 1,
-                cached_tokens: 0,
-                cost: PicoUsd::from_pico(*cost),
-                price_version: None,
-                provider_request_id: None,
-                duration_us: None,
-            };
-            let line = |key: u8| JournalLine {
-                key: format!("k{key}"),
-                request_hash: vec![key; 32],
-                output: "1".to_owned(),
-            };
-            (call, CallEnd::Settled { usage: Box::new(usage), journal: key.map(line) })
-        }
-        Money::Unconfirmed { call, .. } => (call, CallEnd::Unconfirmed),
-        Money::Release { call, .. } => (call, CallEnd::Released),
-    };
-    MoneyOp::End { call: id(call), budget, at, end }
 }

@@ -89,6 +89,8 @@ pub enum Step {
         on: bool,
     },
     Money(Vec<Money>),
+    /// What a run finds of the answers that were paid for.
+    Journal(JobNo),
     Checkpoint {
         run: Run,
         state: u64,
@@ -147,7 +149,7 @@ pub fn random(rng: &mut ChaCha8Rng, model: &Model) -> (Step, Fault) {
 
 fn choose(dice: &mut Dice<'_>, model: &Model) -> Step {
     let worker = model.workers.len() as u64 - 1 - dice.below(2).min(model.workers.len() as u64 - 1);
-    match dice.below(100) {
+    match dice.below(102) {
         0..14 => submit(dice, model),
         14..32 => {
             let cap = dice.one_in(4).then(|| u32::try_from(1 + dice.below(3)).unwrap());
@@ -187,6 +189,7 @@ fn choose(dice: &mut Dice<'_>, model: &Model) -> Step {
             let covered = (0..3).filter(|_| dice.one_in(2)).collect();
             Step::Checkpoint { run: any_run(dice, model), state: dice.below(1000), covered }
         }
+        96..98 => Step::Journal(job_where(dice, model, |m, n| !m.jobs[&n].journal.is_empty())),
         _ => {
             let jump = dice.one_in(4);
             let by = dice.int(20_000_000);
