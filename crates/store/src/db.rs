@@ -335,7 +335,7 @@ async fn open_postgres(url: &str, options: &DbOptions) -> Result<Pools, StoreErr
     };
     let writers = pool(options.min_connections)
         .test_before_acquire(false)
-        .connect_with(base.clone().options(WRITER_PLANS))
+        .connect_with(base.clone().options(WRITER_PLANS).options(WRITER_PATIENCE))
         .await;
     // the pool tries for as long as it may wait; that there never was a connection is no sign of being busy
     let place = format!("{}:{}", base.get_host(), base.get_port());
@@ -353,6 +353,10 @@ async fn open_postgres(url: &str, options: &DbOptions) -> Result<Pools, StoreErr
     let aside = pool(0).max_connections(2).connect_lazy_with(base);
     Ok(Pools::Postgres { writers, readers, aside, schema, listen: Box::new(listen) })
 }
+
+/// A process that stands still in the middle of a transaction keeps its locks, and with those of a budget all that its tree does.
+/// Its transaction is undone before its lease of 7 s lapses, so that whoever retakes its runs finds their rows free.
+const WRITER_PATIENCE: [(&str, &str); 1] = [("idle_in_transaction_session_timeout", "5s")];
 
 /// What writes knows its rows by their keys. Hot tables go from empty to full and back between two runs of ANALYZE, so
 /// that plans chosen by statistics would scan or hash them whole just when it hurts; these settings leave only walks

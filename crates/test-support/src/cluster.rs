@@ -129,14 +129,14 @@ fn user_id() -> io::Result<u32> {
 }
 
 /// The programs of a PostgreSQL installation and where the cluster is to be.
-struct Server<'a> {
-    bin: PathBuf,
-    dir: &'a Path,
-    as_root: bool,
+pub(crate) struct Server<'a> {
+    pub(crate) bin: PathBuf,
+    pub(crate) dir: &'a Path,
+    pub(crate) as_root: bool,
 }
 
 impl<'a> Server<'a> {
-    fn find(dir: &'a Path) -> Result<Self, ClusterError> {
+    pub(crate) fn find(dir: &'a Path) -> Result<Self, ClusterError> {
         let bin = bin_dirs()
             .into_iter()
             .find(|bin| bin.join("initdb").is_file() && bin.join("pg_ctl").is_file())
@@ -180,7 +180,7 @@ impl<'a> Server<'a> {
     }
 
     /// Makes `data`, in one step: a process that is killed in the middle leaves no half a cluster.
-    fn init(&self) -> io::Result<Result<(), ClusterError>> {
+    pub(crate) fn init(&self) -> io::Result<Result<(), ClusterError>> {
         let (data, new) = (self.dir.join("data"), self.dir.join("data.new"));
         if data.join("PG_VERSION").exists() {
             return Ok(Ok(()));
@@ -209,7 +209,11 @@ impl<'a> Server<'a> {
     }
 
     /// Runs one of the server's programs; PostgreSQL refuses to run as root, so root hands it to the user `postgres`.
-    fn run(&self, program: &'static str, arguments: impl FnOnce(&mut Command)) -> Result<(), ClusterError> {
+    pub(crate) fn run(
+        &self,
+        program: &'static str,
+        arguments: impl FnOnce(&mut Command),
+    ) -> Result<(), ClusterError> {
         let path = self.bin.join(program);
         let mut command = if self.as_root {
             let mut command = Command::new("runuser");
@@ -233,12 +237,12 @@ impl<'a> Server<'a> {
         ClusterError::Failed { program, dir: self.dir.to_owned(), output: text.trim().to_owned() }
     }
 
-    fn io(&self, source: io::Error) -> ClusterError {
+    pub(crate) fn io(&self, source: io::Error) -> ClusterError {
         ClusterError::Io { dir: self.dir.to_owned(), source }
     }
 }
 
-fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 

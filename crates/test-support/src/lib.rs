@@ -9,10 +9,12 @@
 pub mod app;
 mod cluster;
 mod database;
+mod own_cluster;
 mod python;
 
 #[cfg(feature = "app")]
 pub use app::{Echo, TestApp};
 pub use cluster::{Cluster, ClusterError};
 pub use database::{Dialect, TestDb, for_both};
+pub use own_cluster::OwnCluster;
 pub use python::{SmallModel, python};

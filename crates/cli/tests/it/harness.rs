@@ -297,6 +297,11 @@ pub fn until(limit: Duration, what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
+/// A number from the environment, by which a test is made longer or is replayed.
+pub fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
 /// The repository's `examples` folder.
 pub fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name).canonicalize().unwrap()

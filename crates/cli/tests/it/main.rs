@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod broken_postgres;
 mod budgets;
 mod ctrl_c;
 mod dead_letters;
@@ -17,10 +18,12 @@ mod half_downloads;
 mod harness;
 mod http;
 mod kills;
+mod many_kills;
 mod one_owner;
 mod openapi;
 mod owners;
 mod owners_in_bodies;
+mod paid;
 mod provider;
 mod random_requests;
 mod remote_worker;
@@ -30,7 +33,7 @@ mod suspects;
 mod terminal;
 mod tour;
 mod traces;
-mod twenty_kills;
+
 mod usage;
 mod webhooks;
 mod workers;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use windrow_test_support::TestDb;
 
 use crate::document::{instance, path_parameters};
-use crate::harness::{Answer, Api, Windrow};
+use crate::harness::{Answer, Api, Windrow, number};
 use crate::owners::one_of_each;
 
 /// Texts that have broken parsers elsewhere. All can stand in a URL once they are escaped.
@@ -44,10 +44,6 @@ const HARSH: &[&str] = &[
     "asc,desc",
     "a\r\nx-evil: 1",
 ];
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
-}
 
 struct Dice(ChaCha8Rng);
 
