@@ -194,6 +194,7 @@ impl Bench<'_> {
         if let Some(run) = runs.iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds)) {
             let jobs = as_f64(self.args.jobs);
             self.line(&format!("executed no-op jobs/s, {of}"), "", jobs / run.seconds);
+            self.line("  the worker's processor time a job", "µs", run.cpu_seconds * 1e6 / jobs);
             self.line("  log bytes a job: claim and end", "", whole(run.bytes) / jobs);
             self.line("  the worker's peak RSS", "MB", whole(run.rss_kib) / 1024.0);
         }

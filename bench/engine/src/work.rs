@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use windrow_bench_gauge as gauge;
 use windrow_blob::{BlobSettings, BlobStore, InstallationSalt, SigningKey};
 use windrow_core::{RetryPolicy, SystemClock};
 use windrow_engine::{
@@ -28,6 +29,8 @@ use crate::log;
 pub struct Report {
     /// From the start of the worker until its last run's end was on disk.
     pub seconds: f64,
+    /// Processor time in that time, of all threads.
+    pub cpu_seconds: f64,
     /// The most memory that was resident, in KiB.
     pub rss_kib: u64,
     /// Of write-ahead log (PostgreSQL), or to files (SQLite).
@@ -69,7 +72,7 @@ pub async fn work(url: &str, jobs: usize, slots: usize, scratch: &Path) -> Resul
     };
     let settings = WorkerSettings { slots, scratch: scratch.join("scratch"), ..WorkerSettings::default() };
     let before = log::written(&db).await?;
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), gauge::cpu_seconds("self")?);
     let worker = Worker::start(services, registry, settings)?;
     noop.last.notified().await;
     // the last run has begun: its end and those beside it are on disk a moment later
@@ -77,11 +80,12 @@ pub async fn work(url: &str, jobs: usize, slots: usize, scratch: &Path) -> Resul
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let seconds = started.elapsed().as_secs_f64();
+    let cpu_seconds = gauge::cpu_seconds("self")? - cpu;
     let bytes = log::written(&db).await? - before;
     let drained = worker.drain(Duration::from_secs(5)).await;
     ensure!(drained.left_behind == 0, "runs were left behind: {drained:?}");
     store.close().await;
-    Ok(Report { seconds, rss_kib: windrow_bench_gauge::peak_rss()?, bytes })
+    Ok(Report { seconds, cpu_seconds, rss_kib: gauge::peak_rss()?, bytes })
 }
 
 /// Does nothing, and counts.
