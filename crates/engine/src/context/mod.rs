@@ -134,6 +134,11 @@ impl JobContext {
         self.inner.stop.stopped().await
     }
 
+    /// Resolves when calls in flight need not be waited for any more; a drain waits for them.
+    pub async fn halted(&self) -> Stop {
+        self.inner.stop.halted().await
+    }
+
     /// Saves what the next run goes on from. `covered` names the calls whose answers are in `parts` or `state` now; their journal lines are
     /// dropped. Waits for all settles of calls that were answered before it.
     pub async fn checkpoint<S: serde::Serialize>(

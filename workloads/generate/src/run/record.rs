@@ -153,6 +153,8 @@ impl Making<'_> {
             cost_usd: PicoUsd::ZERO,
         };
         for ask in 0..=MAX_REASKS {
+            // what was answered so far stands in the journal
+            self.ctx.check_stop()?;
             let key = format!("{}/{id}/{ask}", self.index);
             let answer = match self.ctx.call_counting(&key, id, &request, &mut tries).await {
                 Ok(answer) => answer,

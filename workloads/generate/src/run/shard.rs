@@ -152,16 +152,17 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    /// Makes them all; true when the budget ended it before.
+    /// Makes them all; true when the budget ended it before. A drain begins nothing more and waits for the calls in flight: what
+    /// they answer would otherwise be paid for again by the next run.
     async fn all(&mut self) -> Result<bool, RunError> {
         let mut exceeded = false;
         loop {
-            if !exceeded {
+            if !exceeded && self.ctx.stop().is_none() {
                 self.launch();
             }
             let joined = tokio::select! {
                 joined = self.in_flight.join_next() => joined,
-                stop = self.ctx.stopped() => return Err(self.give_up(RunError::Stopped(stop)).await),
+                stop = self.ctx.halted() => return Err(self.give_up(RunError::Stopped(stop)).await),
             };
             let Some(joined) = joined else { break };
             let (place, outcome) = joined.map_err(|error| {
@@ -173,8 +174,13 @@ impl Making<'_> {
                     self.write_ready().await?;
                 }
                 Err(RunError::Stopped(Stop::BudgetExceeded)) => exceeded = true,
+                // it stopped between two calls
+                Err(RunError::Stopped(Stop::Draining)) => {}
                 Err(error) => return Err(self.give_up(error).await),
             }
+        }
+        if self.ctx.stop() == Some(Stop::Draining) && self.written < self.todo.len() {
+            return Err(self.give_up(RunError::Stopped(Stop::Draining)).await);
         }
         if self.recipe.pinned.spec.on_record_error == OnError::Fail
             && self.finished.values().any(|finished| finished.outcome.is_err())
@@ -224,7 +230,8 @@ impl Making<'_> {
         self.writer.fail(failed).await
     }
 
-    /// Saves what is finished in order; the answers of the rest stand in the journal for the next run.
+    /// Saves what is finished in order; the answers of the rest stand in the journal for the next run. Only what is in flight by
+    /// now, at a stop that waits for nothing, is asked for again.
     async fn give_up(&mut self, why: RunError) -> RunError {
         self.in_flight.abort_all();
         match self.writer.flush().await {

@@ -11,7 +11,7 @@ use std::task::Poll;
 use serde_json::json;
 use windrow_core::{JobId, SystemClock};
 use windrow_engine::testing::MemoryEngine;
-use windrow_engine::{Outcome, Workload};
+use windrow_engine::{Outcome, RunError, Stop, Workload};
 use windrow_generate::Generate;
 use windrow_generate::record::{PartLine, PartReader};
 use windrow_generate::sampler::{Purpose, RecordSeed};
@@ -111,4 +111,40 @@ async fn a_shard_that_dies_at_any_await_gives_each_index_once() {
         assert!(twice <= crashes * CONCURRENCY, "{twice} calls were paid twice in {crashes} crashes");
     }
     assert!(crashes_in_all > 100, "only {crashes_in_all} crashes: the test proves little");
+}
+
+/// Two drains in the middle of a shard, each with calls on their way, and then a run to the end.
+#[tokio::test]
+async fn a_drained_shard_waits_for_its_calls_and_pays_none_again() {
+    let shard = json!({"schema_version": 1, "first": 0, "count": RECORDS});
+    let engine = MemoryEngine::new("generate", shard, Some("1".parse().unwrap()));
+    let stub = Stub::echo();
+    let scratch = tempfile::tempdir().unwrap();
+    let input = input(&engine);
+    let context = || {
+        engine.context(stub.models(SystemClock::shared()), SystemClock::shared(), scratch.path().to_owned())
+    };
+    for _ in 0..2 {
+        stub.close();
+        let asked = stub.calls();
+        let (ctx, stop) = context();
+        let run = tokio::spawn(Generate.run(ctx.clone(), input.clone()));
+        while stub.calls() < asked + CONCURRENCY {
+            tokio::task::yield_now().await;
+        }
+        stop.stop(Stop::Draining);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!run.is_finished(), "the run left its calls behind");
+        stub.open();
+        let drained = run.await.unwrap();
+        assert!(matches!(drained, Err(RunError::Stopped(Stop::Draining))), "{drained:?}");
+        assert_eq!(stub.calls(), asked + CONCURRENCY, "a drained run asks for nothing more");
+        ctx.settle_all().await.unwrap();
+    }
+    let (ctx, _stop) = context();
+    let ended = Generate.run(ctx, input).await;
+    assert!(matches!(&ended, Ok(Outcome::Done(output)) if output.result["records"] == RECORDS), "{ended:?}");
+    assert_eq!(stub.calls() as u64, 2 * RECORDS, "a call was paid twice");
 }

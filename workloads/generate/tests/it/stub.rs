@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use windrow_core::{PicoUsd, SharedClock};
 use windrow_models::{
     FinishReason, ModelError, ModelProvider, ModelRequest, ModelResponse, Models, ModelsSettings, Price,
@@ -22,6 +23,8 @@ pub struct Stub {
     calls: AtomicUsize,
     /// How often each call gives way to others.
     yields: usize,
+    /// Closed while calls are to be on their way.
+    gate: watch::Sender<bool>,
 }
 
 impl fmt::Debug for Stub {
@@ -44,12 +47,27 @@ impl Stub {
         script: impl Fn(&ModelRequest) -> Result<String, ModelError> + Send + Sync + 'static,
         yields: usize,
     ) -> Self {
-        Self { script: Box::new(script), bill: Mutex::default(), calls: AtomicUsize::new(0), yields }
+        Self {
+            script: Box::new(script),
+            bill: Mutex::default(),
+            calls: AtomicUsize::new(0),
+            yields,
+            gate: watch::Sender::new(true),
+        }
     }
 
     /// Answers with the prompt, a while after it was asked.
     pub fn slow() -> Arc<Self> {
         Arc::new(Self::with_yields(|request| Ok(prompt(request).to_owned()), 3))
+    }
+
+    /// From now on calls are billed and stay on their way, until [`Self::open`].
+    pub fn close(&self) {
+        self.gate.send_replace(false);
+    }
+
+    pub fn open(&self) {
+        self.gate.send_replace(true);
     }
 
     /// Answers with the prompt itself.
@@ -87,6 +105,7 @@ impl ModelProvider for Stub {
         }
         let text = (self.script)(request)?;
         self.bill.lock().unwrap().push((prompt(request).to_owned(), request.seed));
+        self.gate.subscribe().wait_for(|open| *open).await.unwrap();
         Ok(ModelResponse {
             text,
             usage: Usage { input_tokens: 100, output_tokens: 10, ..Usage::default() },
