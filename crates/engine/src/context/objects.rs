@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use windrow_api_types::worker::StoredObject;
 use windrow_core::JobError;
 
@@ -18,7 +18,8 @@ impl JobContext {
     /// An object's bytes, or a range of them, as a stream. The job's owner's objects and the shared ones can be read.
     pub async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ObjectStream, RunError> {
         let inner = &self.inner;
-        self.insist(|| inner.services.engine.get(inner.lease.run, key, range.clone())).await
+        let stream = self.insist(|| inner.services.engine.get(inner.lease.run, key, range.clone())).await?;
+        Ok(self.noting(stream))
     }
 
     /// An object of at most `max` bytes, or a range of one, in memory.
@@ -31,19 +32,30 @@ impl JobContext {
         let inner = &self.inner;
         self.insist(|| async {
             let stream = inner.services.engine.get(inner.lease.run, key, range.clone()).await?;
-            read_all(stream, key, max).await
+            read_all(self.noting(stream), key, max).await
         })
         .await
     }
 
     /// A shared, immutable object (a bundled data set), cached in this process.
     pub async fn asset(&self, key: &str) -> Result<Bytes, RunError> {
+        self.asset_up_to(key, MAX_ASSET_BYTES).await
+    }
+
+    /// The same of at most `max` bytes, where the caller knows how large it may be.
+    pub async fn asset_up_to(&self, key: &str, max: usize) -> Result<Bytes, RunError> {
         let inner = &self.inner;
         let read = || async {
             let stream = inner.services.engine.get(inner.lease.run, key, None).await?;
-            read_all(stream, key, MAX_ASSET_BYTES).await
+            read_all(self.noting(stream), key, max).await
         };
         self.insist(|| inner.services.assets.get(key, read())).await
+    }
+
+    /// What is being read is progress: a large input may take longer than the stall limit.
+    fn noting(&self, stream: ObjectStream) -> ObjectStream {
+        let context = self.clone();
+        stream.inspect_ok(move |_| context.note_progress()).boxed()
     }
 
     /// Puts an object under the job's own part of `prefix` (`checkpoints`, `outputs`, `artifacts`, `generated`). `name` is

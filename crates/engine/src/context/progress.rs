@@ -51,7 +51,7 @@ impl JobContext {
         std::mem::take(&mut reports.pending).then(|| reports.newest.clone())
     }
 
-    /// How long the run has shown no progress: no answer, checkpoint, report, child, chunk or object.
+    /// How long the run has shown no progress: no answer, checkpoint, report, child, chunk or object, nor bytes of an object that it reads.
     pub fn idle(&self) -> Duration {
         let last = Duration::from_micros(self.inner.last_progress.load(Ordering::Relaxed));
         self.inner.services.clock.monotonic().saturating_sub(last)

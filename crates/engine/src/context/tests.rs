@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use windrow_api_types::worker::{Part, SettleResult};
 use windrow_core::{ErrorClass, PicoUsd, TestClock};
@@ -300,4 +301,24 @@ async fn randomness_is_the_jobs_own_and_the_same_in_every_run() {
     let (second, _) = bench.run();
     assert_eq!(first.rng("a").random::<u64>(), second.rng("a").random::<u64>());
     assert_ne!(first.rng("a").random::<u64>(), first.rng("b").random::<u64>());
+}
+
+#[tokio::test]
+async fn reading_objects_is_progress() {
+    let bench = Bench::new(None, PRICE, Script::default());
+    bench.engine.add_object("k", "some bytes");
+    let clock = TestClock::shared();
+    let scratch = bench._scratch.path().join("run");
+    let (context, _) = bench.engine.context(Arc::clone(&bench.models), clock.clone(), scratch);
+    let late = Duration::from_secs(700);
+    clock.advance(late);
+    assert_eq!(context.idle(), late);
+    context.get_bytes("k", None, 100).await.unwrap();
+    assert_eq!(context.idle(), Duration::ZERO);
+    let mut stream = context.get("k", None).await.unwrap();
+    clock.advance(late);
+    stream.next().await.unwrap().unwrap();
+    assert_eq!(context.idle(), Duration::ZERO);
+    assert!(context.asset_up_to("k", 9).await.is_err(), "ten bytes are more than nine");
+    assert_eq!(context.asset_up_to("k", 10).await.unwrap(), "some bytes");
 }

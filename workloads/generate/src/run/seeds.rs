@@ -18,7 +18,8 @@ pub(super) struct Seeds {
 
 impl Seeds {
     pub(super) async fn open(ctx: &JobContext, seed: &PlannedSeed) -> Result<Self, RunError> {
-        let index = ctx.asset(&seed.index_key).await?;
+        let size = usize::try_from(SeedIndex::stored_size(seed.records)).unwrap_or(usize::MAX);
+        let index = ctx.asset_up_to(&seed.index_key, size).await?;
         let index = SeedIndex::from_bytes(&index).map_err(|e| JobError::permanent("bad_seed_index", e))?;
         let whole = match seed.bytes <= IN_MEMORY_BYTES {
             true => Some(ctx.asset(&seed.key).await?),

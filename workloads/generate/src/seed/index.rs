@@ -84,6 +84,11 @@ impl SeedIndex {
         Ok(SeedRecord::new(number, &value))
     }
 
+    /// How many bytes [`Self::to_bytes`] makes of so many records.
+    pub fn stored_size(records: u64) -> u64 {
+        (MAGIC.len() as u64 + 8).saturating_add(records.saturating_mul(4))
+    }
+
     /// The index as bytes, to be stored beside the copy: `wrseed01`, the number of records, then their lengths,
     /// little-endian.
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -30,11 +30,13 @@ pub struct SeedLimits {
     pub max_record_bytes: usize,
     /// The largest file, in uncompressed bytes: gzip can expand a thousandfold.
     pub max_total_bytes: u64,
+    /// The most records. Each run of a shard holds the index of them all, 4 bytes a record.
+    pub max_records: u64,
 }
 
 impl Default for SeedLimits {
     fn default() -> Self {
-        Self { max_record_bytes: 8 << 20, max_total_bytes: 64 << 30 }
+        Self { max_record_bytes: 8 << 20, max_total_bytes: 64 << 30, max_records: 1 << 26 }
     }
 }
 

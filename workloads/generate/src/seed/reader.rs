@@ -12,6 +12,9 @@ pub struct SeedReader<'a> {
     source: Source<'a>,
     rows: Rows,
     buffer: Vec<u8>,
+    /// How many records there were so far.
+    seen: u64,
+    max_records: u64,
     ended: bool,
 }
 
@@ -48,6 +51,7 @@ impl<'a> SeedReader<'a> {
         limits: SeedLimits,
         watch: impl FnMut(u64) -> std::io::Result<()> + Send + 'a,
     ) -> Result<Self, SeedError> {
+        let max_records = limits.max_records;
         let mut source = Source::open(input, limits, Box::new(watch))?;
         skip_mark_and_blanks(&mut source)?;
         let (line, offset) = (source.line, source.offset);
@@ -66,7 +70,7 @@ impl<'a> SeedReader<'a> {
         if matches!(rows, Rows::Jsonl | Rows::Object) {
             (source.line, source.offset) = (line, offset);
         }
-        Ok(Self { source, rows, buffer: Vec::new(), ended: false })
+        Ok(Self { source, rows, buffer: Vec::new(), seen: 0, max_records, ended: false })
     }
 
     pub fn format(&self) -> SeedFormat {
@@ -108,7 +112,13 @@ impl Iterator for SeedReader<'_> {
         if self.ended {
             return None;
         }
-        let item = self.next_row().transpose();
+        let mut item = self.next_row().transpose();
+        self.seen += u64::from(item.is_some());
+        if item.is_some() && self.seen > self.max_records {
+            let problem =
+                format!("the data has more than {} records, the most that can be used", self.max_records);
+            item = Some(Err(SeedError::broken(self.source.line, problem)));
+        }
         if !matches!(item, Some(Ok(_) | Err(SeedError::Record(_)))) {
             self.ended = true;
         }

@@ -228,7 +228,7 @@ fn damaged_gzip_is_named() {
 
 #[test]
 fn limits_hold() {
-    let small = SeedLimits { max_record_bytes: 40, max_total_bytes: 1 << 30 };
+    let small = SeedLimits { max_record_bytes: 40, ..limits() };
     let long = "x".repeat(100);
     let jsonl = format!("{{\"n\":1}}\n{{\"n\":\"{long}\"}}\n{{\"n\":3}}\n");
     let array = format!("[{{\"n\":1}},\n{{\"n\":\"{long}\"}},\n{{\"n\":3}}]");
@@ -300,6 +300,21 @@ fn records_are_read_back_by_number() {
     assert_eq!(span.iter().filter(|b| **b == b'\n').count(), 3);
     assert_eq!((index.span(5..5), index.span(199..201)), (None, None));
     assert!(matches!(SeedIndex::read(0, b"{\"n\""), Err(IndexError::Record { number: 0, .. })));
+}
+
+#[test]
+fn more_records_than_an_index_may_have_are_refused() {
+    let tight = SeedLimits { max_records: 3, ..limits() };
+    let read = |text: &str| {
+        let reader = SeedReader::open(text.as_bytes(), tight).unwrap();
+        validate(reader, &[]).map(|report| report.valid + report.invalid).map_err(|error| error.to_string())
+    };
+    assert_eq!(read("{\"n\":1}\nno\n{\"n\":3}\n"), Ok(3));
+    let refused = read("{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n").unwrap_err();
+    assert!(refused.contains("more than 3 records"), "{refused}");
+    let mut index = SeedIndex::default();
+    (0..100).for_each(|_| index.push(8).unwrap());
+    assert_eq!(SeedIndex::stored_size(100), index.to_bytes().len() as u64);
 }
 
 #[test]
@@ -383,7 +398,9 @@ proptest! {
 }
 
 fn read_to_end(bytes: &[u8]) {
-    if let Ok(reader) = SeedReader::open(bytes, SeedLimits { max_record_bytes: 50, max_total_bytes: 300 }) {
+    if let Ok(reader) =
+        SeedReader::open(bytes, SeedLimits { max_record_bytes: 50, max_total_bytes: 300, ..limits() })
+    {
         assert!(reader.count() <= bytes.len() + 1);
     }
 }
