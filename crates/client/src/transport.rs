@@ -45,6 +45,8 @@ pub struct Client {
 
 /// How long an ordinary request may take. Streams and long polls set their own.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// The same where the server reads a whole object before it answers.
+const LONG_TIMEOUT: Duration = Duration::from_secs(3600);
 
 impl Client {
     /// `token` is a JWT or an API key; without one the server's own rule for anonymous requests holds.
@@ -113,7 +115,15 @@ impl Client {
     }
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
-        let response = self.send(request.timeout(TIMEOUT)).await?;
+        self.json_within(TIMEOUT, request).await
+    }
+
+    async fn json_within<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        request: RequestBuilder,
+    ) -> Result<T, ClientError> {
+        let response = self.send(request.timeout(limit)).await?;
         let body = response.bytes().await.map_err(|e| unreachable_error(&self.endpoint, &e))?;
         serde_json::from_slice(&body).map_err(|e| self.unexpected(e.to_string()))
     }
@@ -128,6 +138,15 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
         self.json(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// A post that may take an hour: the end of an upload, for which the server reads all of it.
+    pub async fn post_long<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.json_within(LONG_TIMEOUT, self.request(Method::POST, path).json(body)).await
     }
 
     /// A post that the server recognises when it is repeated with the same `key`.

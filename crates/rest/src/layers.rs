@@ -50,9 +50,11 @@ impl Default for HttpLimits {
     }
 }
 
-/// Paths whose answers may begin late: a worker's long poll, and bytes on their way in.
+/// Paths whose answers may begin late: a worker's long poll, bytes on their way in, and the end of an upload, which reads all
+/// of its object.
 fn may_take_long(path: &str) -> bool {
-    path.starts_with("/v1/worker/") || path.starts_with("/blobs/")
+    let ends_upload = path.strip_prefix("/v1/uploads/").is_some_and(|rest| rest.ends_with("/complete"));
+    path.starts_with("/v1/worker/") || path.starts_with("/blobs/") || ends_upload
 }
 
 pub(crate) fn around<S: Clone + Send + Sync + 'static>(
@@ -212,6 +214,24 @@ mod tests {
         let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
         std::str::from_utf8(&body).unwrap().parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_reads_much_may_take_long_and_nothing_else() {
+        let slow = || async { tokio::time::sleep(Duration::from_secs(3600)).await };
+        let routes = Router::new().fallback(slow);
+        let router =
+            routes.layer(middleware::from_fn(|request, next| bound(Duration::from_secs(30), request, next)));
+        for (path, status) in [
+            ("/v1/uploads/0199/complete", 200),
+            ("/blobs/uploads/a", 200),
+            ("/v1/worker/claim", 200),
+            ("/v1/uploads/0199", 503),
+            ("/v1/jobs/complete", 503),
+        ] {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            assert_eq!(router.clone().oneshot(request).await.unwrap().status().as_u16(), status, "{path}");
+        }
     }
 
     #[tokio::test]

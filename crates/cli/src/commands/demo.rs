@@ -132,7 +132,7 @@ async fn submit(client: &Client, records: u64, show: &mut Show) -> anyhow::Resul
     };
     let created: CreatedUpload = client.post("/v1/uploads", &wish).await?;
     client.put_bytes(&created.url, created.headers, bytes::Bytes::from_static(SEED)).await?;
-    client.post::<Value>(&format!("/v1/uploads/{}/complete", created.id), &json!({})).await?;
+    client.post_long::<Value>(&format!("/v1/uploads/{}/complete", created.id), &json!({})).await?;
     show.step(format_args!(
         "uploaded {} bytes of seed records through a signed URL, checked on arrival",
         SEED.len()

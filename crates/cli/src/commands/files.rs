@@ -56,7 +56,7 @@ async fn put(
     let shown = bar.clone();
     client.put_file(&created.url, created.headers, file, move |bytes| shown.inc(bytes)).await?;
     bar.finish_and_clear();
-    Ok(client.post(&format!("/v1/uploads/{}/complete", created.id), &json!({})).await?)
+    Ok(client.post_long(&format!("/v1/uploads/{}/complete", created.id), &json!({})).await?)
 }
 
 pub(crate) async fn download(command: args::Download, host: &dyn Host) -> Result<ExitCode, CommandError> {

@@ -92,5 +92,5 @@ async fn upload(client: &Client, path: &std::path::Path) -> Result<Upload, Comma
     };
     let created: CreatedUpload = client.post("/v1/uploads", &wish).await.map_err(refused)?;
     client.put_file(&created.url, created.headers, path, |_| {}).await?;
-    client.post(&format!("/v1/uploads/{}/complete", created.id), &json!({})).await.map_err(refused)
+    client.post_long(&format!("/v1/uploads/{}/complete", created.id), &json!({})).await.map_err(refused)
 }
