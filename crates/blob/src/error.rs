@@ -154,8 +154,9 @@ fn full_message(error: &(dyn StdError + 'static)) -> String {
     message
 }
 
-/// EMFILE and ENFILE: too many open files, in this process and in the system. std has no kind for them.
-const TOO_MANY_OPEN_FILES: [i32; 2] = [24, 23];
+/// What may pass, and std has no kind for: EMFILE and ENFILE, too many open files in this process and in the system; EIO, of a disk or
+/// a network's file system that failed.
+const PASSING: [i32; 3] = [24, 23, 5];
 
 fn is_transient(kind: io::ErrorKind, code: Option<i32>) -> bool {
     use io::ErrorKind as Kind;
@@ -173,9 +174,11 @@ fn is_transient(kind: io::ErrorKind, code: Option<i32>) -> bool {
             | Kind::HostUnreachable
             | Kind::BrokenPipe
             | Kind::UnexpectedEof
+            // A file system that failed is often mounted so until somebody looks after it.
+            | Kind::ReadOnlyFilesystem
             // An absent object is an error of its own; this is a directory that a concurrent delete cleaned away.
             | Kind::NotFound
-    ) || code.is_some_and(|code| TOO_MANY_OPEN_FILES.contains(&code))
+    ) || code.is_some_and(|code| PASSING.contains(&code))
 }
 
 #[cfg(test)]

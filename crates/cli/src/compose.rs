@@ -83,6 +83,14 @@ async fn connect(config: &Config) -> anyhow::Result<Db> {
     Db::connect(&url, options).await.context("can't open the database")
 }
 
+/// How people know the database.
+pub(crate) fn name_of(config: &Config) -> String {
+    match config.database() {
+        DatabaseTarget::Sqlite { path } => format!("the database {}", path.display()),
+        DatabaseTarget::Postgres { .. } => "the database of DATABASE_URL".to_owned(),
+    }
+}
+
 impl Platform {
     /// Opens all of it. `description` tells others who owns an embedded directory; `public_url` is what signed links
     /// begin with.
@@ -101,14 +109,18 @@ impl Platform {
         let commits = UnrunCommits::new(registry.clone(), None);
         let db = connect(&config).await?.with_end_hook(Arc::new(commits));
         match migrations {
-            Migrations::Apply => drop(migrate::up(&db, &sets, clock.now()).await?),
+            Migrations::Apply => {
+                let done = migrate::up(&db, &sets, clock.now()).await;
+                done.with_context(|| format!("can't migrate {}", name_of(&config)))?;
+            }
             Migrations::Refuse => {
                 migrate::check(&db, &sets).await.context("run `windrow db migrate` first")?;
             }
         }
         let options = StoreOptions { random: random::number(), ..StoreOptions::default() };
-        let store = Store::open(db.clone(), Arc::clone(&clock), options).await?;
-        let salt = salt(&store).await?;
+        let unusable = || format!("can't use {}", name_of(&config));
+        let store = Store::open(db.clone(), Arc::clone(&clock), options).await.with_context(unusable)?;
+        let salt = salt(&store).await.with_context(unusable)?;
         let secret = secret_key(&config, &dir)?;
         let blob = open_storage(&config, &secret, public_url, salt, Arc::clone(&clock))?;
         let models = Arc::new(models::registry(&config, Arc::clone(&clock))?);

@@ -26,8 +26,9 @@ const CHILDREN: &str = "children-";
 impl DataDir {
     /// Makes the directory when it is absent; it is the user's alone.
     pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(root)
-            .with_context(|| format!("can't make the data directory {}", root.display()))?;
+        fs::create_dir_all(root).with_context(|| {
+            format!("can't make the data directory {} (may this user write there?)", root.display())
+        })?;
         let root = root
             .canonicalize()
             .with_context(|| format!("can't open the data directory {}", root.display()))?;

@@ -88,7 +88,9 @@ fn lock_of(database: &Path) -> anyhow::Result<PathBuf> {
 pub(crate) fn take(path: &Path, says: &str) -> anyhow::Result<Option<OwnerLock>> {
     let mut options = OpenOptions::new();
     options.create(true).read(true).write(true).truncate(false).mode(0o600);
-    let mut file = options.open(path).with_context(|| format!("can't open {}", path.display()))?;
+    let file = options.open(path);
+    let mut file =
+        file.with_context(|| format!("can't open {} (may this user write there?)", path.display()))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => return Ok(None),

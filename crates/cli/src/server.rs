@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -18,7 +19,7 @@ use crate::compose::{Migrations, Platform};
 use crate::deliveries::Deliveries;
 use crate::serve::{self, Served};
 use crate::workers::Workers;
-use crate::{engines, local_door, output, signals};
+use crate::{compose, engines, local_door, output, signals};
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +100,8 @@ impl Running {
         };
         let mut platform = Platform::open(config, public_url, &description, migrations).await?;
         if embedded {
-            windrow_runtime::retake(&platform.store, &platform.registry).await?;
+            let retaken = windrow_runtime::retake(&platform.store, &platform.registry).await;
+            retaken.with_context(|| format!("can't use {}", compose::name_of(&platform.config)))?;
         }
         let engine = match embedded || roles.worker {
             true => Some(engines::local(&platform, roles.worker).await?),

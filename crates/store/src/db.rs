@@ -1,9 +1,11 @@
 //! The pools of one database.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use rusqlite::OpenFlags;
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -11,6 +13,7 @@ use sqlx::{PgPool, Pool, SqlitePool};
 
 use crate::conn::{Link, Means};
 use crate::fault::SharedFaultHook;
+use crate::migrate::{self, MigrationError};
 use crate::{Conn, Dialect, SharedEndHook, StoreError, Tx, WorkPrices};
 
 /// How a database is opened.
@@ -281,6 +284,7 @@ async fn open_sqlite(url: &str, options: &DbOptions) -> Result<Pools, StoreError
         .busy_timeout(options.busy_timeout)
         .statement_cache_capacity(256)
         .pragma("temp_store", "memory");
+    refuse_foreign(base.get_filename())?;
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
         .test_before_acquire(false)
@@ -293,6 +297,8 @@ async fn open_sqlite(url: &str, options: &DbOptions) -> Result<Pools, StoreError
         StoreError::Unreachable(why) => StoreError::Unreachable(format!(
             "{url}: {why} (does the folder exist, and may this user write there?)"
         )),
+        StoreError::Damaged(why) => StoreError::Damaged(format!("{url}: {why}")),
+        StoreError::Disk(why) => StoreError::Disk(format!("{url}: {why}")),
         error => error,
     })?;
     let readers = SqlitePoolOptions::new()
@@ -308,6 +314,22 @@ async fn open_sqlite(url: &str, options: &DbOptions) -> Result<Pools, StoreError
         .acquire_timeout(options.acquire_timeout)
         .connect_lazy_with(base.busy_timeout(Duration::ZERO));
     Ok(Pools::Sqlite { writer, readers, aside })
+}
+
+/// A SQLite file is one program's: that of another is left as it is, to its journal's mode. What can't be read so is told by
+/// whoever opens it to write.
+fn refuse_foreign(file: &Path) -> Result<(), StoreError> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name";
+    let tables = || -> rusqlite::Result<Vec<String>> {
+        let connection = rusqlite::Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.prepare(sql)?.query_map((), |row| row.get(0))?.collect()
+    };
+    let tables = if file.is_file() { tables().unwrap_or_default() } else { Vec::new() };
+    if tables.is_empty() || tables.iter().any(|name| name == migrate::LEDGER) {
+        return Ok(());
+    }
+    let file = file.display().to_string();
+    Err(MigrationError::Foreign { file, tables: tables.join(", ") }.into())
 }
 
 /// A pool that opens its first connection when it is first used, unless some are to be kept open.

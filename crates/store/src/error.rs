@@ -42,6 +42,11 @@ pub enum StoreError {
     /// No space, or the disk would not take the bytes (a failed fsync included). What was being committed is not.
     #[error("the disk under the database failed or is full: {0}; free space or mend the disk, then restart")]
     Disk(String),
+    /// What stands where the database should is none, or bytes of it are lost.
+    #[error(
+        "the database is damaged, or is none of Windrow's: {0}; restore it from a backup, or name another in DATABASE_URL"
+    )]
+    Damaged(String),
     /// A statement took longer than readers may.
     #[error("a statement took longer than its time limit: {0}")]
     TimeLimit(String),
@@ -88,6 +93,7 @@ impl StoreError {
             | Self::Unreachable(_)
             | Self::Busy(_)
             | Self::Disk(_)
+            | Self::Damaged(_)
             | Self::TimeLimit(_)
             | Self::UnknownOutcome(_)
             | Self::Migration(_)
@@ -167,7 +173,12 @@ fn from_sqlite(statement: &str, code: i32, message: &str) -> StoreError {
     match (code & 0xff, code) {
         (5 | 6, _) => StoreError::Busy(message),
         (9, _) => StoreError::TimeLimit(message),
+        // a file system that failed is often read-only from then on
+        (8, _) => StoreError::Disk(format!(
+            "{message} (may this user write there, and is the disk mounted to be written?)"
+        )),
         (10 | 13, _) => StoreError::Disk(message),
+        (11 | 26, _) => StoreError::Damaged(message),
         (14, _) => StoreError::Unreachable(message),
         // PRIMARYKEY, UNIQUE, ROWID
         (_, 1555 | 2067 | 2579) => {
@@ -193,6 +204,8 @@ fn from_postgres(statement: &str, error: &sqlx::postgres::PgDatabaseError) -> St
         "57014" => StoreError::TimeLimit(message),
         "53100" | "58030" => StoreError::Disk(message),
         "25P03" => StoreError::TimeLimit(message),
+        // of a standby, which is soon the new primary or is reached no more
+        "25006" => StoreError::Unreachable(message),
         code if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => {
             StoreError::Unreachable(message)
         }

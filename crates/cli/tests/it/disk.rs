@@ -2,23 +2,18 @@
 //!
 //! A limit on the size of files stands for it, which needs no rights: writes beyond it fail as those on a full disk do.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::harness::{Server, Windrow, example, until};
 use crate::kills::assert_whole;
+use crate::machine;
 
 /// `windrow up`, none of whose files grows beyond so many KiB.
 fn up_within(windrow: &Windrow, kib: u32) -> Server {
-    let up = windrow.command(&["up", "--data-dir", "data", "--port", "0", "--json"]);
-    let mut limited = Command::new("bash");
     // without the trap the first write beyond the limit would kill the process, which a full disk does not
-    limited.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"")).arg(up.get_program());
-    limited.args(up.get_args()).current_dir(windrow.dir.path()).env_clear();
-    limited.envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    Server::start(limited)
+    machine::up_within(windrow, &format!("trap '' XFSZ; ulimit -f {kib}"))
 }
 
 #[test]

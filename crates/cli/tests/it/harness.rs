@@ -251,6 +251,19 @@ impl Api {
 
     /// The same for a file that may be refused when it is completed.
     pub fn offer(&self, name: &str, content_type: &str, bytes: &[u8]) -> Result<String, Box<Answer>> {
+        let (id, put) = self.put_upload(name, content_type, bytes)?;
+        put.expect(200);
+        let completed = self.post(&format!("/v1/uploads/{id}/complete"), &serde_json::json!({}));
+        if completed.status == 200 { Ok(id) } else { Err(Box::new(completed)) }
+    }
+
+    /// Announces a file and puts it; gives the upload's id and what was answered to the bytes.
+    pub fn put_upload(
+        &self,
+        name: &str,
+        content_type: &str,
+        bytes: &[u8],
+    ) -> Result<(String, Answer), Box<Answer>> {
         let wish = serde_json::json!({
             "filename": name, "content_type": content_type, "size": bytes.len(), "purpose": "seed_data",
         });
@@ -263,10 +276,7 @@ impl Api {
         for (name, value) in created["headers"].as_object().unwrap() {
             put = put.header(name, value.as_str().unwrap());
         }
-        self.send(put).expect(200);
-        let id = created["id"].as_str().unwrap().to_owned();
-        let completed = self.post(&format!("/v1/uploads/{id}/complete"), &serde_json::json!({}));
-        if completed.status == 200 { Ok(id) } else { Err(Box::new(completed)) }
+        Ok((created["id"].as_str().unwrap().to_owned(), self.send(put)))
     }
 
     /// Waits for a job's end.

@@ -10,9 +10,19 @@ use crate::harness::{Api, Windrow, until};
 const SLOW: &str = "template:\n  name: slow\n  steps:\n    - {id: a, model: offline, max_tokens: 400, prompt: 'Write about {{ a }}.'}\n    - {id: b, model: offline, max_tokens: 400, prompt: 'Go on: {{ steps.a.output }}'}\n";
 
 pub fn submit(api: &Api, records: u32) -> String {
+    start(api, slow_spec(api), records)
+}
+
+/// The spec of jobs that take a while, whatever their number of records; its template and its seed are made.
+pub fn slow_spec(api: &Api) -> Value {
     let template = api.post("/v1/templates", &json!({ "document": SLOW })).expect(201).json();
     let seed = api.upload("a.jsonl", "application/x-ndjson", b"{\"a\": \"rivers\"}\n{\"a\": \"stones\"}\n");
-    let spec = json!({ "template": template["id"], "seed": seed, "records": records, "shard_size": 100, "formats": ["jsonl", "csv", "parquet"] });
+    json!({ "template": template["id"], "seed": seed, "shard_size": 100, "formats": ["jsonl", "csv", "parquet"] })
+}
+
+/// Submits a job of so many records.
+pub fn start(api: &Api, mut spec: Value, records: u32) -> String {
+    spec["records"] = json!(records);
     let job = api.post("/v1/jobs", &json!({ "workload": "generate", "spec": spec })).expect(202).json();
     job["id"].as_str().unwrap().to_owned()
 }

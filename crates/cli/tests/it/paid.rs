@@ -24,15 +24,20 @@ pub fn windrow(provider: &Provider) -> Windrow {
 
 /// A job of so many records, each of which is one paid call.
 pub fn submit(api: &Api, records: u64) -> String {
+    submit_within(api, records, 50, BUDGET_USD)
+}
+
+/// The same with so many records a shard and another budget.
+pub fn submit_within(api: &Api, records: u64, shard_size: u64, budget_usd: &str) -> String {
     let template = api.post("/v1/templates", &json!({ "document": TEMPLATE })).expect(201).json();
     let seed =
         api.upload("a.jsonl", "application/x-ndjson", b"{\"a\": \"rivers\"}\n{\"a\": \"old stones\"}\n");
-    let spec = json!({ "template": template["id"], "seed": seed, "records": records, "shard_size": 50, "formats": ["jsonl", "csv", "parquet"] });
-    let job = json!({ "workload": "generate", "spec": spec, "budget_usd": BUDGET_USD });
+    let spec = json!({ "template": template["id"], "seed": seed, "records": records, "shard_size": shard_size, "formats": ["jsonl", "csv", "parquet"] });
+    let job = json!({ "workload": "generate", "spec": spec, "budget_usd": budget_usd });
     api.post("/v1/jobs", &job).expect(202).json()["id"].as_str().unwrap().to_owned()
 }
 
-fn ledger(api: &Api, job: &str) -> Vec<Value> {
+pub fn ledger(api: &Api, job: &str) -> Vec<Value> {
     let mut rows = Vec::new();
     let mut cursor = String::new();
     loop {
@@ -43,13 +48,13 @@ fn ledger(api: &Api, job: &str) -> Vec<Value> {
     }
 }
 
-fn pico(usd: &Value) -> i64 {
+pub fn pico(usd: &Value) -> i64 {
     let usd: windrow_core::PicoUsd = serde_json::from_value(usd.clone()).unwrap();
     usd.as_pico()
 }
 
 /// gpt-4o-mini: 0.15 USD a million input tokens, 0.60 a million output tokens.
-fn cost((input, output): Tokens) -> i64 {
+pub fn cost((input, output): Tokens) -> i64 {
     i64::try_from(input * 150_000 + output * 600_000).unwrap()
 }
 

@@ -1,11 +1,10 @@
 //! A job whose handler ends the process that runs it: after three such ends it runs alone in a process, and when that ends too it
 //! is a dead letter that says how.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::harness::Windrow;
+use crate::machine::preloaded;
 
 /// Stands for a library that a handler uses and that ends its process: at the first connection to a certain port, with a certain
 /// status (-1: `abort`). Preloaded, it does so in every process that runs the job.
@@ -36,14 +35,8 @@ const PORT: &str = "9";
 
 /// A job of one record, whose call of a model is deadly, in child processes.
 fn dead_letter_of(status: &str) -> (Value, Vec<Value>) {
-    let mut windrow = Windrow::new();
-    let source = windrow.file("deadly.c", DEADLY);
-    let library = windrow.path("deadly.so");
-    let mut cc = Command::new("cc");
-    let made = cc.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).arg("-ldl").output().unwrap();
-    assert!(made.status.success(), "{made:?}");
+    let mut windrow = preloaded(Windrow::new(), DEADLY);
     for (name, value) in [
-        ("LD_PRELOAD", library.display().to_string()),
         ("DEADLY_PORT", PORT.to_owned()),
         ("DEADLY_STATUS", status.to_owned()),
         ("OPENAI_BASE_URL", format!("http://127.0.0.1:{PORT}/v1")),

@@ -8,7 +8,7 @@ use crate::harness::{Api, Windrow, until};
 use crate::kills::{assert_whole, some_progress, submit};
 
 /// How the runs of a job's children ended.
-fn outcomes(api: &Api, job: &str) -> Vec<String> {
+pub fn outcomes(api: &Api, job: &str) -> Vec<String> {
     let children = api.get(&format!("/v1/jobs/{job}/children?limit=200")).expect(200).json();
     let runs = children["items"].as_array().unwrap().iter().flat_map(|child| {
         let runs = api.get(&format!("/v1/jobs/{}/runs", child["id"].as_str().unwrap())).expect(200).json();

@@ -15,6 +15,9 @@ crate::row! {
     }
 }
 
+/// The table's name: whatever has it is a database of Windrow's.
+pub(crate) const LEDGER: &str = "schema_migrations";
+
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     position bigint NOT NULL,
     source text NOT NULL,

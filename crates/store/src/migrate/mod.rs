@@ -4,6 +4,7 @@
 mod ledger;
 mod set;
 
+pub(crate) use ledger::LEDGER;
 pub use set::{Migration, MigrationSet};
 
 use std::fmt;
@@ -40,6 +41,10 @@ pub enum MigrationError {
         "migration {source_name}/{version} is applied, but {missing} before it is not; restore the order of versions"
     )]
     OutOfOrder { source_name: String, version: i64, missing: i64 },
+    #[error(
+        "{file} is another program's: it has tables ({tables}) and none of Windrow's; name another in DATABASE_URL, or choose another --data-dir"
+    )]
+    Foreign { file: String, tables: String },
     #[error("migration {source_name}/{version} can't be rolled back: this binary doesn't know it")]
     Unknown { source_name: String, version: i64 },
 }

@@ -1,0 +1,48 @@
+//! A machine on which something is amiss: limits of the system, another user, a library between the program and the kernel.
+
+use std::process::Command;
+
+use crate::harness::{Server, Windrow};
+
+/// Compiles a C library that is loaded into every process of the test before all others: its functions stand for the system's.
+pub fn preloaded(windrow: Windrow, source: &str) -> Windrow {
+    let source = windrow.file("preloaded.c", source);
+    let library = windrow.path("preloaded.so");
+    let mut cc = Command::new("cc");
+    let made =
+        cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl").output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    windrow.with_env("LD_PRELOAD", library.display().to_string())
+}
+
+/// The same command, of a shell that has set these limits for itself (bash's `ulimit`).
+pub fn within(limits: &str, command: &Command) -> Command {
+    let mut limited = Command::new("bash");
+    limited.arg("-c").arg(format!("{limits}; exec \"$0\" \"$@\"")).arg(command.get_program());
+    like(&mut limited, command);
+    limited
+}
+
+/// The same command, by a user who may write only what is everybody's: for root no file is read-only. Whoever runs the tests
+/// without being root is such a user.
+pub fn as_nobody(windrow: &Windrow, args: &[&str]) -> Command {
+    let command = windrow.command(args);
+    if !rustix::process::geteuid().is_root() {
+        return command;
+    }
+    // setpriv(1), of util-linux
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(command.get_program());
+    like(&mut nobody, &command);
+    nobody
+}
+
+fn like(wrapper: &mut Command, command: &Command) {
+    wrapper.args(command.get_args()).current_dir(command.get_current_dir().unwrap()).env_clear();
+    wrapper.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+}
+
+/// `windrow up` within limits.
+pub fn up_within(windrow: &Windrow, limits: &str) -> Server {
+    Server::start(within(limits, &windrow.command(&["up", "--data-dir", "data", "--port", "0", "--json"])))
+}
