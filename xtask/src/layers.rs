@@ -25,8 +25,9 @@ const LAYERS: &[&[&str]] = &[
     // The example of a workload sees what workloads see.
     &["workloads/*", "examples/*"],
     &["cli"],
-    // They may see all; only dev-dependencies name `test-support`, and nobody names a benchmark.
-    &["test-support", "bench/*"],
+    // They may see all; only dev-dependencies name `test-support`, and nobody but benchmarks what benchmarks share.
+    &["test-support", "bench/bench-rig"],
+    &["bench/*"],
 ];
 
 /// Crates that see less than the layers below them.
@@ -297,6 +298,9 @@ mod tests {
         let gauge = ("bench/gauge", "windrow-bench-gauge", &[][..]);
         let bench = ("bench/engine", "windrow-bench-engine", &[("windrow-bench-gauge", None)][..]);
         assert_eq!(workspace(&[gauge, bench]), [""; 0]);
+        let rig = ("bench/rig", "windrow-bench-rig", &[("windrow-bench-gauge", None)][..]);
+        let bench = ("bench/engine", "windrow-bench-engine", &[("windrow-bench-rig", None)][..]);
+        assert_eq!(workspace(&[gauge, rig, bench]), [""; 0]);
         let app = ("crates/app", "windrow-app", &[("windrow-bench-gauge", None)][..]);
         assert_eq!(workspace(&[gauge, app]), ["app may not depend on bench/bench-gauge"]);
     }

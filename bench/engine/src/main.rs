@@ -5,24 +5,22 @@
 //! the disk itself can sync. It starts its own PostgreSQL cluster with `fsync` on, in a temp directory that it removes.
 #![allow(clippy::print_stdout, reason = "a report is printed")]
 
-mod cluster;
-mod load;
-mod log;
 mod statements;
 mod work;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use windrow_bench_gauge as gauge;
+use windrow_bench_rig::{self as rig, Load, Pickups, log};
 use windrow_core::SystemClock;
 use windrow_store::migrate::{self, PLATFORM};
 use windrow_store::{Db, DbOptions, Store, StoreOptions, fetch_one};
 
-use load::Load;
 use work::Report;
 
 #[derive(Debug, Parser)]
@@ -77,7 +75,7 @@ async fn main() -> Result<()> {
         Bench { name: "SQLite", url: &url, dir: dir.path(), args: &args }.measure().await?;
     }
     if wants("postgres") {
-        let cluster = cluster::Cluster::start(&dir.path().join("pg"))?;
+        let cluster = gauge::Cluster::start(&dir.path().join("pg"))?;
         Bench { name: "PostgreSQL", url: cluster.url(), dir: dir.path(), args: &args }.measure().await?;
     }
     Ok(())
@@ -138,7 +136,7 @@ impl Bench<'_> {
             as_f64(jobs) / took.as_secs_f64(),
         );
         load.execute_all().await?;
-        self.pickups(load).await?;
+        self.pickups(&store).await?;
         store.close().await;
         let db = self.open().await?.db().clone();
         for (what, statements) in statements::count(db, self.args.slots).await? {
@@ -200,10 +198,28 @@ impl Bench<'_> {
         }
     }
 
-    async fn pickups(&self, load: Load) -> Result<()> {
-        let latencies = load.pickups(500).await?;
+    /// Of jobs that come one at a time to an idle worker with the whole engine.
+    async fn pickups(&self, store: &Store) -> Result<()> {
+        let pickups = Arc::new(Pickups::default());
+        let told = Arc::clone(&pickups);
+        let settings = rig::Settings {
+            slots: self.args.slots,
+            ran: Box::new(move |job| told.ran(job)),
+            ..rig::Settings::default()
+        };
+        let worker = rig::start(store, settings, self.dir, false).await?;
+        for _ in 0..500 {
+            pickups.submit(store, vec![rig::load::job(store, 1)]).await?;
+            while pickups.waiting() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // long enough that its end is on disk
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+        worker.stop().await?;
+        let latencies = pickups.take();
         for share in [50, 99] {
-            let latency = latencies[(latencies.len() - 1) * share / 100].as_secs_f64() * 1e3;
+            let latency = rig::quantile(&latencies, share).as_secs_f64() * 1e3;
             self.line(&format!("pickup latency p{share}"), "ms", latency);
         }
         Ok(())

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
+use windrow_bench_rig::Load;
 use windrow_store::fault::{FaultHook, FaultPoint};
 use windrow_store::hot::{End, EndRun};
 use windrow_store::{Db, Store, StoreOptions};
-
-use crate::load::Load;
 
 #[derive(Debug, Default)]
 struct Counter(AtomicU64);

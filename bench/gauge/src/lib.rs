@@ -1,5 +1,9 @@
-//! What the machine says to all benchmark programs: the disk's syncs, processor time, memory, load. Linux only; knows nothing of
-//! Windrow.
+//! What the machine says to all benchmark programs: the disk's syncs, processor time, memory, load; and a PostgreSQL cluster on it.
+//! Linux only; knows nothing of Windrow.
+
+mod cluster;
+
+pub use cluster::Cluster;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -43,9 +47,27 @@ pub fn written() -> Result<u64> {
 /// A process's processor time in seconds, all threads, user and system (`proc_pid_stat(5)`, fields 14 and 15, in ticks of
 /// 10 ms on Linux): what counts when others use the machine too. `who` is a process id, or `self`.
 pub fn cpu_seconds(who: &str) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{who}/stat"))?;
+    ticks(&std::fs::read_to_string(format!("/proc/{who}/stat"))?, 2)
+}
+
+/// The same of a process and all its children, those that it has reaped too (fields 16 and 17).
+pub fn cpu_seconds_of_family(parent: u32) -> Result<f64> {
+    let mut sum = ticks(&std::fs::read_to_string(format!("/proc/{parent}/stat"))?, 4)?;
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        // one that ends meanwhile is counted by its parent the next time
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Some((_, after_name)) = stat.rsplit_once(')') else { continue };
+        if after_name.split_whitespace().nth(1).is_some_and(|of| of.parse() == Ok(parent)) {
+            sum += ticks(&stat, 2)?;
+        }
+    }
+    Ok(sum)
+}
+
+/// The sum of so many fields from the 14th on, in seconds.
+fn ticks(stat: &str, fields: usize) -> Result<f64> {
     let (_, after_name) = stat.rsplit_once(')').context("the name is absent")?;
-    let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
+    let ticks = after_name.split_whitespace().skip(11).take(fields).map(str::parse::<u32>);
     Ok(f64::from(ticks.sum::<Result<u32, _>>()?) / 100.0)
 }
 

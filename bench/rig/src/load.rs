@@ -1,7 +1,7 @@
 //! The load of clients, and of a worker without the layers above the store.
 
-use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -19,9 +19,7 @@ static SPEC: LazyLock<String> = LazyLock::new(|| format!(r#"{{"text":"{}"}}"#, "
 /// Jobs of one bulk submit.
 const BULK: usize = 500;
 
-/// Between two submits when latency is measured: long enough that the one before is done.
-const PAUSE: Duration = Duration::from_millis(4);
-
+/// Clients and a worker of one store.
 pub struct Load {
     store: Store,
     worker: WorkerId,
@@ -29,12 +27,13 @@ pub struct Load {
 }
 
 impl Load {
+    /// Registers the worker, which takes `slots` jobs at once.
     pub async fn new(store: Store, slots: usize) -> Result<Self> {
         let worker = store.register_worker("bench".to_owned(), WorkerKind::Process).await?;
         Ok(Self { store, worker, slots })
     }
 
-    /// So many jobs of so many owners, by clients that each wait for their answer; gives how long it took.
+    /// So many jobs of so many owners (numbered from 0), by clients that each wait for their answer; gives how long it took.
     pub async fn submit_bulk(&self, jobs: usize, owners: u64, clients: usize) -> Result<Duration> {
         let started = Instant::now();
         let left = Arc::new(AtomicU64::new(jobs as u64));
@@ -86,44 +85,7 @@ impl Load {
         Ok(started.elapsed())
     }
 
-    /// From the call of a submit to its run in a worker's hands, ascending.
-    pub async fn pickups(&self, samples: usize) -> Result<Vec<Duration>> {
-        let mut wakes = self.store.wakes().work();
-        let (store, request) = (self.store.clone(), self.request());
-        let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
-        let worker = tokio::spawn(async move {
-            while wakes.changed().await.is_ok() {
-                let claimed = store.claim(request.clone()).await?;
-                let now = Instant::now();
-                for run in &claimed {
-                    let _ = told.send((run.id, now));
-                }
-                let ends: Vec<EndRun> =
-                    claimed.iter().map(|run| EndRun { at: run.at, end: End::Complete(None) }).collect();
-                if !ends.is_empty() {
-                    store.end_runs(ends).await?;
-                }
-            }
-            Ok::<_, anyhow::Error>(())
-        });
-        let mut latencies = Vec::with_capacity(samples);
-        for _ in 0..samples {
-            let job = job(&self.store, 1);
-            let (id, asked) = (job.id, Instant::now());
-            self.store.submit(vec![job]).await?;
-            while let Some((claimed, at)) = heard.recv().await {
-                if claimed == id {
-                    latencies.push(at.duration_since(asked));
-                    break;
-                }
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        worker.abort();
-        latencies.sort_unstable();
-        Ok(latencies)
-    }
-
+    /// What the worker asks for.
     pub fn request(&self) -> ClaimRequest {
         let (worker, slots) = (self.worker, self.slots);
         ClaimRequest {
@@ -136,7 +98,8 @@ impl Load {
     }
 }
 
-fn job(store: &Store, owner: u64) -> NewJob {
+/// A job of this owner that is due.
+pub fn job(store: &Store, owner: u64) -> NewJob {
     NewJob {
         spec: SPEC.clone(),
         ..NewJob::plain(

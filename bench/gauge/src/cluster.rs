@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+/// A running cluster.
 pub struct Cluster {
     bin: PathBuf,
     data: PathBuf,
@@ -43,8 +44,15 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Of its database `postgres`, as its superuser.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The id of the server's first process, whose children do the work.
+    pub fn process(&self) -> Result<u32> {
+        let file = std::fs::read_to_string(self.data.join("postmaster.pid"))?;
+        file.lines().next().context("a process id")?.parse().context("a process id")
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
