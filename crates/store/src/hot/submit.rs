@@ -201,7 +201,7 @@ WITH input AS MATERIALIZED (
 SELECT seq, id FROM made";
 
 async fn insert_postgres(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Result<Vec<Created>, StoreError> {
-    fn all<T>(batch: &[NewJob], of: impl Fn(&NewJob) -> T) -> Vec<T> {
+    fn all<'j, T>(batch: &'j [NewJob], of: impl Fn(&'j NewJob) -> T) -> Vec<T> {
         batch.iter().map(of).collect()
     }
     let sql = sqlx::SqlSafeStr::into_sql_str(INSERT_POSTGRES);
@@ -209,17 +209,17 @@ async fn insert_postgres(tx: &mut Tx, batch: &[NewJob], now: Timestamp) -> Resul
     sqlx::query_as(sql)
         .bind(all(batch, |job| job.id.0))
         .bind(all(batch, |job| job.owner.0))
-        .bind(all(batch, |job| job.workload.clone()))
-        .bind(all(batch, |job| job.spec.clone()))
+        .bind(all(batch, |job| job.workload.as_str()))
+        .bind(all(batch, |job| job.spec.as_str()))
         .bind(all(batch, |job| job.spec_version))
         .bind(all(batch, |job| i64::from(job.priority.rank())))
         .bind(all(batch, |job| job.first_run_at(now)))
         .bind(all(batch, |job| job.budget.map(|_| job.id.0)))
-        .bind(all(batch, |job| job.idempotency.as_ref().map(|(key, _)| key.clone())))
-        .bind(all(batch, |job| job.idempotency.as_ref().map(|(_, hash)| hash.to_vec())))
-        .bind(all(batch, |job| job.request_id.clone()))
-        .bind(all(batch, |job| job.traceparent.clone()))
-        .bind(all(batch, |job| job.webhook_url.clone()))
+        .bind(all(batch, |job| job.idempotency.as_ref().map(|(key, _)| key.as_str())))
+        .bind(all(batch, |job| job.idempotency.as_ref().map(|(_, hash)| &hash[..])))
+        .bind(all(batch, |job| job.request_id.as_deref()))
+        .bind(all(batch, |job| job.traceparent.as_deref()))
+        .bind(all(batch, |job| job.webhook_url.as_deref()))
         .bind(all(batch, |job| job.needs_approval))
         .bind(now.as_micros())
         .bind(all(batch, |job| job.estimate.map(PicoUsd::as_pico)))

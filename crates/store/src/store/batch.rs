@@ -1,6 +1,7 @@
 //! Operations that ride in one commit: of each kind all items are one set-based statement.
 
 use std::future::Future;
+use std::ops::Range;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -16,7 +17,7 @@ use crate::{StoreError, Tx};
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// A kind of operation whose items may share a statement. One answer an item.
-pub(super) trait Merge: Sized + Clone + Send + Sync + std::fmt::Debug {
+pub(super) trait Merge: Sized + Send + Sync + std::fmt::Debug {
     type Answer: Send + std::fmt::Debug;
 
     fn run(
@@ -45,9 +46,11 @@ merge!(Checkpoint, Fenced, |tx, items, now| hot::checkpoint(tx, items, now).awai
 merge!(NewEvent, Option<i64>, |tx, items, now| hot::append_events(tx, items, now).await);
 merge!(Progress, (), |tx, items, now| hot::progress(tx, items, now).await.map(|()| vec![(); items.len()]));
 
+/// Who waits for what came of its items.
 #[derive(Debug)]
 struct Waiting<I: Merge> {
-    items: Vec<I>,
+    /// Where its items stand among the lane's.
+    items: Range<usize>,
     reply: Reply<Vec<I::Answer>>,
     answer: Option<Result<Vec<I::Answer>, StoreError>>,
 }
@@ -55,34 +58,32 @@ struct Waiting<I: Merge> {
 /// The operations of one kind in a batch.
 #[derive(Debug)]
 pub(super) struct Lane<I: Merge> {
+    items: Vec<I>,
     waiting: Vec<Waiting<I>>,
 }
 
 impl<I: Merge> Default for Lane<I> {
     fn default() -> Self {
-        Self { waiting: Vec::new() }
+        Self { items: Vec::new(), waiting: Vec::new() }
     }
 }
 
 impl<I: Merge> Lane<I> {
     pub(super) fn push(&mut self, items: Vec<I>, reply: Reply<Vec<I::Answer>>) -> usize {
-        let count = items.len();
-        self.waiting.push(Waiting { items, reply, answer: None });
+        let (from, count) = (self.items.len(), items.len());
+        self.items.extend(items);
+        self.waiting.push(Waiting { items: from..from + count, reply, answer: None });
         count
     }
 
     /// All items in one statement; its answers are held until the commit.
     async fn merged(&mut self, tx: &mut Tx, now: Timestamp) -> Result<(), StoreError> {
-        match self.waiting.as_mut_slice() {
-            [] => {}
-            [one] => one.answer = Some(Ok(I::run(tx, &one.items, now).await?)),
-            many => {
-                let items: Vec<I> = many.iter().flat_map(|op| op.items.iter().cloned()).collect();
-                let mut answers = I::run(tx, &items, now).await?.into_iter();
-                for op in many {
-                    op.answer = Some(Ok(answers.by_ref().take(op.items.len()).collect()));
-                }
-            }
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let mut answers = I::run(tx, &self.items, now).await?.into_iter();
+        for op in &mut self.waiting {
+            op.answer = Some(Ok(answers.by_ref().take(op.items.len()).collect()));
         }
         Ok(())
     }
@@ -91,7 +92,7 @@ impl<I: Merge> Lane<I> {
     async fn apart(&mut self, tx: &mut Tx, now: Timestamp) -> Result<(), StoreError> {
         for op in &mut self.waiting {
             tx.savepoint().await?;
-            let answer = I::run(tx, &op.items, now).await;
+            let answer = I::run(tx, &self.items[op.items.clone()], now).await;
             keep(tx, answer.is_ok()).await?;
             op.answer = Some(answer);
         }

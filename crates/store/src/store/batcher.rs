@@ -1,4 +1,4 @@
-//! The one batcher of a process: what arrives while a commit is in flight rides in the next one.
+//! A batcher: what arrives while a commit is in flight rides in the next one.
 
 use tokio::sync::{mpsc, watch};
 use windrow_core::SharedClock;

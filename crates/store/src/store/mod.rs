@@ -3,6 +3,7 @@
 
 mod batch;
 mod batcher;
+mod lanes;
 mod log;
 mod operations;
 mod unit;
@@ -13,11 +14,12 @@ pub use wake::Wakes;
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use windrow_core::{SharedClock, Timestamp};
 
 use crate::{Conn, Db, StoreError};
-use batcher::{Batcher, Op};
+use batcher::Batcher;
+use lanes::Lanes;
 
 /// How a store works.
 #[derive(Clone, Copy, Debug)]
@@ -34,31 +36,30 @@ impl Default for StoreOptions {
     }
 }
 
-/// One database with its batcher and its wake-ups. Cheap to clone; the batcher ends when the last clone is gone, or by
+/// One database with its batchers and its wake-ups. Cheap to clone; the batchers end when the last clone is gone, or by
 /// [`Store::close`].
 #[derive(Clone, Debug)]
 pub struct Store {
     db: Db,
     clock: SharedClock,
-    ops: mpsc::UnboundedSender<Op>,
+    lanes: Lanes,
     wakes: Wakes,
     fatal: watch::Receiver<Option<StoreError>>,
     done: Arc<watch::Receiver<bool>>,
 }
 
 impl Store {
-    /// Starts the batcher of a migrated database, and on PostgreSQL what sends and hears notifications.
+    /// Starts the batchers of a migrated database, and on PostgreSQL what sends and hears notifications.
     pub async fn open(db: Db, clock: SharedClock, options: StoreOptions) -> Result<Self, StoreError> {
-        let (ops, inbox) = mpsc::unbounded_channel();
         let (fatal_in, fatal) = watch::channel(None);
-        let (done_in, done) = watch::channel(false);
         let wakes = Wakes::start(&db).await?;
-        let batcher = Batcher::new(db.clone(), Arc::clone(&clock), options, wakes.clone(), fatal_in).await?;
-        tokio::spawn(async move {
-            batcher.run(inbox).await;
-            let _ = done_in.send(true);
-        });
-        Ok(Self { db, clock, ops, wakes, fatal, done: Arc::new(done) })
+        let mut batchers = Vec::new();
+        for _ in 0..Lanes::count(db.dialect()) {
+            let fatal = fatal_in.clone();
+            batchers.push(Batcher::new(db.clone(), Arc::clone(&clock), options, wakes.clone(), fatal).await?);
+        }
+        let (lanes, done) = Lanes::start(batchers);
+        Ok(Self { db, clock, lanes, wakes, fatal, done: Arc::new(done) })
     }
 
     pub const fn db(&self) -> &Db {
@@ -89,19 +90,19 @@ impl Store {
         let mut fatal = self.fatal.clone();
         match fatal.wait_for(Option::is_some).await {
             Ok(error) => error.clone().unwrap_or(StoreError::Closed),
-            // the batcher ended in order
+            // the batchers ended in order
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Whether nothing will be written any more: after [`Store::close`], or when the batcher ended by a failure.
+    /// Whether nothing will be written any more: after [`Store::close`], or when a batcher ended by a failure.
     pub fn is_closed(&self) -> bool {
         *self.done.borrow() || self.done.has_changed().is_err()
     }
 
-    /// Answers what has been asked, then ends the batcher and closes all connections.
+    /// Answers what has been asked, then ends the batchers and closes all connections.
     pub async fn close(&self) {
-        let _ = self.ops.send(Op::Close);
+        self.lanes.close();
         let mut done = (*self.done).clone();
         let _ = done.wait_for(|done| *done).await;
         self.wakes.stop();

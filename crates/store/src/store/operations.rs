@@ -21,7 +21,7 @@ impl Store {
         op: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Op,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.ops.send(op(reply)).map_err(|_| StoreError::Closed)?;
+        self.lanes.send(op(reply))?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -94,7 +94,7 @@ impl Store {
     {
         let (reply, answer) = oneshot::channel();
         let unit = Closure { run: work, result: None, reply };
-        self.ops.send(op(Box::new(unit))).map_err(|_| E::from(StoreError::Closed))?;
+        self.lanes.send(op(Box::new(unit)))?;
         answer.await.map_err(|_| E::from(StoreError::Closed))?
     }
 

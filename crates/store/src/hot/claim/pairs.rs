@@ -1,10 +1,12 @@
 //! Which (workload, owner) pairs have something in line: jumps along the key of `ready` (a loose index scan).
 
+use rusqlite::params;
 use sqlx::Postgres;
 use windrow_core::{OwnerId, Priority};
 
 use super::cursor::Mark;
-use crate::{Arm, Dialect, StoreError, Tx, fetch_all};
+use crate::direct::{Text, at};
+use crate::{Arm, Dialect, StoreError, Tx};
 
 /// A pair in a round.
 #[derive(Clone, Debug)]
@@ -71,21 +73,12 @@ WHERE w.owner_id IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM disabled_owners d WHERE d.owner_id = w.owner_id)
 LIMIT $5";
 
-/// The same within one gap.
-const WALK_SQLITE: &str = "
-WITH RECURSIVE walk(owner_id) AS (
-    SELECT (SELECT r.owner_id FROM ready r
-            WHERE r.priority = $1 AND r.workload = $2 AND r.owner_id > $3 AND r.owner_id < $4
-            ORDER BY r.owner_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT r.owner_id FROM ready r
-            WHERE r.priority = $1 AND r.workload = $2 AND r.owner_id > w.owner_id AND r.owner_id < $4
-            ORDER BY r.owner_id LIMIT 1)
-    FROM walk w WHERE w.owner_id IS NOT NULL
-)
-SELECT w.owner_id FROM walk w
-WHERE w.owner_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM disabled_owners d WHERE d.owner_id = w.owner_id)
-LIMIT $5";
+/// One step of it.
+const NEXT_SQLITE: Text = "
+SELECT owner_id FROM ready WHERE priority = ?1 AND workload = ?2 AND owner_id > ?3 AND owner_id < ?4
+ORDER BY owner_id LIMIT 1";
+
+pub(super) const DISABLED: Text = "SELECT 1 FROM disabled_owners WHERE owner_id = ?1";
 
 /// Up to `wanted` pairs along the segments, in their order.
 pub(super) async fn find_pairs(
@@ -156,15 +149,23 @@ async fn walk_sqlite(
     segments: &[Segment],
     limit: i64,
 ) -> Result<Vec<(usize, OwnerId)>, StoreError> {
-    let mut found = Vec::new();
-    for (place, segment) in segments.iter().enumerate() {
-        let Segment::Gap { workload, low, high } = segment else { continue };
-        let left = limit - i64::try_from(found.len()).unwrap_or(0);
-        if left <= 0 {
-            break;
+    let left = usize::try_from(limit).unwrap_or(usize::MAX);
+    tx.direct(&[NEXT_SQLITE, DISABLED], |direct| {
+        let (mut next, mut disabled) = (direct.prepare(NEXT_SQLITE)?, direct.prepare(DISABLED)?);
+        let mut found = Vec::new();
+        for (place, segment) in segments.iter().enumerate() {
+            let Segment::Gap { workload, low, high } = segment else { continue };
+            let mut low = *low;
+            while found.len() < left {
+                let after = params![priority.rank(), workload, low, high];
+                let Some(owner) = next.first(after, |row| at::<i64>(row, 0))? else { break };
+                low = owner;
+                if disabled.first(params![owner], |_| Ok(()))?.is_none() {
+                    found.push((place, OwnerId(owner)));
+                }
+            }
         }
-        let owners = fetch_all!(tx, scalar i64, WALK_SQLITE, priority, workload.as_str(), *low, *high, left)?;
-        found.extend(owners.into_iter().map(|owner| (place, OwnerId(owner))));
-    }
-    Ok(found)
+        Ok(found)
+    })
+    .await
 }

@@ -3,12 +3,10 @@
 use rusqlite::params;
 use windrow_core::{Priority, Timestamp};
 
-use super::pairs::Pair;
+use super::pairs::{DISABLED, Pair};
 use super::{ClaimRequest, ClaimedRow};
 use crate::direct::{Direct, Text, at};
 use crate::{StoreError, Tx};
-
-const DISABLED: Text = "SELECT 1 FROM disabled_owners WHERE owner_id = ?1";
 
 const FIRST: Text = "
 SELECT job_seq, run, run_at, attempts, lost FROM ready WHERE priority = ?1 AND workload = ?2 AND owner_id = ?3
