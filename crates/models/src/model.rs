@@ -82,6 +82,20 @@ impl Model {
         &self.id
     }
 
+    /// The request as it is sent: a provider is asked for the resolved model, whatever alias the request was written with, and
+    /// told how long to take.
+    pub fn addressed(&self, mut request: ModelRequest) -> ModelRequest {
+        if request.model != self.id {
+            self.id.clone_into(&mut request.model);
+        }
+        request.timeout.get_or_insert(self.timeout);
+        request
+    }
+
+    fn is_addressed(&self, request: &ModelRequest) -> bool {
+        request.model == self.id && request.timeout.is_some()
+    }
+
     /// The provider's name in the configuration.
     pub fn provider(&self) -> &str {
         self.provider.name()
@@ -224,7 +238,11 @@ impl Admission<'_> {
     pub async fn send(self, request: &ModelRequest) -> Result<ModelResponse, ModelError> {
         let model = self.model;
         let started = model.clock.monotonic();
-        let request = addressed(request, model);
+        let request = if model.is_addressed(request) {
+            Cow::Borrowed(request)
+        } else {
+            Cow::Owned(model.addressed(request.clone()))
+        };
         let limit = request.patience().saturating_add(TIMEOUT_GRACE);
         let attempt = tokio::time::timeout(limit, model.provider.complete(&request));
         let outcome = attempt.await.unwrap_or_else(|_| Err(late(&request)));
@@ -245,16 +263,6 @@ impl Admission<'_> {
             }
         }
         outcome
-    }
-}
-
-/// A provider is asked for the resolved model, whatever alias the request was written with, and told how long to take.
-fn addressed<'a>(request: &'a ModelRequest, model: &Model) -> Cow<'a, ModelRequest> {
-    if request.model == model.id && request.timeout.is_some() {
-        Cow::Borrowed(request)
-    } else {
-        let timeout = Some(request.timeout.unwrap_or(model.timeout));
-        Cow::Owned(ModelRequest { model: model.id.clone(), timeout, ..request.clone() })
     }
 }
 

@@ -66,7 +66,7 @@ impl JobContext {
         tries: &mut u32,
     ) -> Result<CallAnswer, RunError> {
         let model = self.models().resolve(&request.model).map_err(JobError::from)?;
-        let request = ModelRequest { model: model.id().to_owned(), ..request.clone() };
+        let request = model.addressed(request.clone());
         let (key, step) = (key.to_owned(), step.to_owned());
         let mut question = Question { key, step, model, request };
         if let Some(answer) = self.replayed(&question).await? {
