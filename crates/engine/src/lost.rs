@@ -1,6 +1,7 @@
 //! Ends of runs that nobody reports: of workers that are gone, of leases that lapsed. Most put the job back in line; where one
 //! ends the job (it is poison, or was cancelled meanwhile), the workload has its say as in any other end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use windrow_core::{ErrorClass, JobError, JobSeq, RunNo};
@@ -127,7 +128,7 @@ pub(crate) fn record(job: held::ServedJob, run: Option<RunNo>) -> Result<JobReco
         owner: job.owner_id,
         parent: job.parent_seq,
         child_key: job.child_key,
-        spec,
+        spec: Arc::new(spec),
         submitted_at: job.created_at,
         budget: job.cap,
         run,

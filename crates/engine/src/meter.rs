@@ -38,7 +38,7 @@ pub(crate) struct Meter {
     free_calls: Mutex<Vec<FreeCall>>,
     carrier: OnceLock<mpsc::UnboundedSender<Errand>>,
     /// Counts exchanges that settled something: room may have come free.
-    settled: Arc<watch::Sender<u64>>,
+    settled: OnceLock<Arc<watch::Sender<u64>>>,
 }
 
 enum Errand {
@@ -57,7 +57,7 @@ impl Meter {
             journal: OnceCell::new(),
             free_calls: Mutex::default(),
             carrier: OnceLock::new(),
-            settled: Arc::new(watch::Sender::new(0)),
+            settled: OnceLock::new(),
         }
     }
 
@@ -102,7 +102,11 @@ impl Meter {
 
     /// Changes whenever something of this run was settled.
     pub(crate) fn settlements(&self) -> watch::Receiver<u64> {
-        self.settled.subscribe()
+        self.settled().subscribe()
+    }
+
+    fn settled(&self) -> &Arc<watch::Sender<u64>> {
+        self.settled.get_or_init(|| Arc::new(watch::Sender::new(0)))
     }
 
     pub(crate) fn collect_free(&self, call: FreeCall) {
@@ -120,7 +124,7 @@ impl Meter {
             let carrier = Carrier {
                 engine: Arc::clone(&self.engine),
                 run: self.run,
-                settled: Arc::clone(&self.settled),
+                settled: Arc::clone(self.settled()),
                 failure: None,
             };
             tokio::spawn(carrier.work(receive));

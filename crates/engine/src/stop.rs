@@ -1,8 +1,9 @@
 //! How a run is asked to come back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use windrow_api_types::worker::StopReason;
 
 /// Why a handler is asked to come back.
@@ -32,6 +33,12 @@ impl Stop {
             Self::LeaseLost => 4,
         }
     }
+
+    fn of_rank(rank: u8) -> Option<Self> {
+        [Self::BudgetExceeded, Self::Draining, Self::Cancelled, Self::LeaseLost]
+            .into_iter()
+            .find(|stop| stop.rank() == rank)
+    }
 }
 
 impl From<StopReason> for Stop {
@@ -45,30 +52,28 @@ impl From<StopReason> for Stop {
 
 /// A stop that can be asked about and waited for. A graver reason replaces a lesser one: a drain may turn into a lost
 /// lease, never the other way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StopSignal {
-    reason: Arc<watch::Sender<Option<Stop>>>,
+    reason: Arc<Reason>,
 }
 
-impl Default for StopSignal {
-    fn default() -> Self {
-        Self { reason: Arc::new(watch::Sender::new(None)) }
-    }
+/// One a run, and most runs are never told to stop: a byte and a list of those who wait.
+#[derive(Debug, Default)]
+struct Reason {
+    /// A [`Stop::rank`]; 0 for none.
+    rank: AtomicU8,
+    graver: Notify,
 }
 
 impl StopSignal {
     pub fn stop(&self, why: Stop) {
-        self.reason.send_if_modified(|reason| {
-            let graver = reason.is_none_or(|known| why.rank() > known.rank());
-            if graver {
-                *reason = Some(why);
-            }
-            graver
-        });
+        if self.reason.rank.fetch_max(why.rank(), Ordering::AcqRel) < why.rank() {
+            self.reason.graver.notify_waiters();
+        }
     }
 
     pub fn get(&self) -> Option<Stop> {
-        *self.reason.borrow()
+        Stop::of_rank(self.reason.rank.load(Ordering::Acquire))
     }
 
     /// Resolves when the run is asked to come back, for whatever reason.
@@ -82,10 +87,14 @@ impl StopSignal {
     }
 
     async fn wait_for(&self, matches: impl Fn(Stop) -> bool) -> Stop {
-        let mut reason = self.reason.subscribe();
-        let seen = reason.wait_for(|reason| reason.is_some_and(&matches)).await;
-        let seen = seen.expect("self holds the sender");
-        seen.expect("the condition asks for a reason")
+        loop {
+            // from here on, so that a stop between the look and the wait is heard
+            let graver = self.reason.graver.notified();
+            if let Some(stop) = self.get().filter(|stop| matches(*stop)) {
+                return stop;
+            }
+            graver.await;
+        }
     }
 }
 

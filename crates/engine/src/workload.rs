@@ -23,7 +23,7 @@ pub struct JobRecord {
     pub parent: Option<JobSeq>,
     pub child_key: Option<String>,
     /// The pinned spec.
-    pub spec: Value,
+    pub spec: Arc<Value>,
     pub submitted_at: Timestamp,
     pub budget: Option<PicoUsd>,
     /// The run that loads or ends; none when the job ends without one.

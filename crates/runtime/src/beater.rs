@@ -23,7 +23,7 @@ impl Pulse {
     /// When the thread can't be started.
     pub fn start(beater: Box<dyn Beater>) -> std::io::Result<Self> {
         let done = CancellationToken::new();
-        start(beater, Arc::new(Board::new()), None, done.clone())?;
+        start(beater, Arc::new(Board::default()), None, done.clone())?;
         Ok(Self { done })
     }
 }
@@ -110,7 +110,7 @@ mod tests {
     async fn a_dead_workers_runs_are_stopped_and_not_those_of_its_successor() {
         let clock = TestClock::shared();
         let run = |n| RunRef { job: JobId::new(&*clock), run: RunNo(n) };
-        let board = Arc::new(Board::new());
+        let board = Arc::new(Board::default());
         let lost = board.add(run(1));
         let mut beater = Succeeded { board: Arc::clone(&board), claimed: run(2), signal: None };
         beat(&mut beater, &board).await;

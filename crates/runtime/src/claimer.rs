@@ -107,11 +107,16 @@ impl Claimer {
             let stop = self.executor.board.add(lease.run);
             let (executor, slots) = (Arc::clone(&self.executor), Arc::clone(slots));
             let (closing, pace) = (self.closing.clone(), Arc::clone(&self.pace));
-            self.runs.spawn(async move {
-                let slot = tokio::select! {
-                    biased;
-                    () = closing.cancelled() => None,
-                    slot = slots.acquire_owned() => slot.ok(),
+            let run = lease.run;
+            let task = self.runs.spawn(async move {
+                let slot = match Arc::clone(&slots).try_acquire_owned() {
+                    Ok(slot) if !closing.is_cancelled() => Some(slot),
+                    Ok(_) => None,
+                    Err(_) => tokio::select! {
+                        biased;
+                        () = closing.cancelled() => None,
+                        slot = slots.acquire_owned() => slot.ok(),
+                    },
                 };
                 match slot {
                     Some(_slot) => executor.execute(lease, stop).await,
@@ -119,6 +124,7 @@ impl Claimer {
                 }
                 pace.count();
             });
+            self.executor.board.runs_in(run, task.abort_handle());
         }
     }
 }

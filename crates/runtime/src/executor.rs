@@ -1,13 +1,16 @@
 //! One run from its lease to its end.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use tokio::task::JoinHandle;
+use std::time::Duration;
+
+use futures::FutureExt as _;
 use tracing::Instrument as _;
 use windrow_core::JobError;
 use windrow_engine::{
     Backoff, EndReply, EngineError, JobContext, Lease, Outcome, RunEnd, RunError, RunRef, RunServices, Stop,
-    StopSignal, Workload, WorkloadRegistry, spans,
+    StopSignal, WorkloadRegistry, spans,
 };
 
 use crate::WorkerSettings;
@@ -27,31 +30,38 @@ pub(crate) struct Executor {
 impl Executor {
     /// Runs a lease that stands on the board, and takes it off.
     pub(crate) async fn execute(&self, lease: Lease, stop: StopSignal) {
-        let run = lease.run;
         let span = tracing::info_span!(
             "run",
-            job_id = %run.job,
-            run = run.run.0,
+            job_id = %lease.run.job,
+            run = lease.run.run.0,
             workload = lease.workload,
             request_id = lease.request_id,
             trace_id = lease.traceparent.map(|parent| parent.trace_id()),
         );
         spans::join(&span, lease.traceparent);
-        let work = async {
-            let started = self.services.clock.monotonic();
-            let workload = lease.workload.clone();
-            tracing::debug!("the run starts");
-            if let Some(end) = self.run(lease, &stop).await {
-                self.end(run, end, &stop, &workload).await;
-            } else {
-                count(&workload, "dropped");
-                tracing::info!("the lease is gone; the run's output is thrown away");
-            }
-            let took = self.services.clock.monotonic().saturating_sub(started);
-            metrics::histogram!("windrow_run_seconds", "workload" => workload).record(took);
+        self.work(lease, stop).instrument(span).await;
+    }
+
+    async fn work(&self, lease: Lease, stop: StopSignal) {
+        let run = lease.run;
+        let Some(workload) = self.registry.get(&lease.workload).map(Arc::clone) else {
+            let problem = format!("this worker does not know the workload {:?}", lease.workload);
+            let end = RunEnd::Failed { error: JobError::transient("unknown_workload", problem) };
+            self.end(run, end, &stop, &lease.workload).await;
+            return self.board.remove(run);
         };
-        work.instrument(span).await;
-        self.board.remove(run);
+        tracing::debug!("the run starts");
+        let context =
+            JobContext::new(self.services.clone(), lease, stop.clone(), Arc::clone(self.scratch.path()));
+        let started = self.services.clock.monotonic();
+        self.board.begin(context.clone(), started);
+        let handler = workload.run(context.clone(), context.lease().input.clone());
+        let outcome = AssertUnwindSafe(handler).catch_unwind().await;
+        // Whoever left it behind meanwhile ends the run.
+        if self.board.came_back(run) {
+            let outcome = outcome.unwrap_or_else(|panic| Err(panicked(&*panic).into()));
+            self.finish(&context, outcome, &stop, started).await;
+        }
     }
 
     /// Gives a lease back without running it.
@@ -60,74 +70,42 @@ impl Executor {
         self.board.remove(lease.run);
     }
 
-    /// None when nothing may be written any more.
-    async fn run(&self, lease: Lease, stop: &StopSignal) -> Option<RunEnd> {
-        let Some(workload) = self.registry.get(&lease.workload).map(Arc::clone) else {
-            let problem = format!("this worker does not know the workload {:?}", lease.workload);
-            return Some(RunEnd::Failed { error: JobError::transient("unknown_workload", problem) });
-        };
-        let scratch = self.scratch.path().join(lease.run.to_string());
-        let context = JobContext::new(self.services.clone(), lease, stop.clone(), scratch.clone());
-        let outcome = self.watch(workload, context.clone(), stop).await;
+    /// Settles a run and ends it as its outcome says, and takes it off the board.
+    pub(crate) async fn finish(
+        &self,
+        context: &JobContext,
+        outcome: Result<Outcome, RunError>,
+        stop: &StopSignal,
+        started: Duration,
+    ) {
+        let (run, workload) = (context.lease().run, &context.lease().workload);
         // most runs have none, and asking the file system about each would cost more than a short run
-        if context.has_scratch()
-            && let Err(error) = remove(&scratch).await
+        if let Some(scratch) = context.used_scratch()
+            && let Err(error) = remove(scratch).await
         {
             tracing::warn!(%error, path = %scratch.display(), "the run's directory could not be removed");
         }
+        if let Some(end) = self.settled(context, outcome).await {
+            self.end(run, end, stop, workload).await;
+        } else {
+            count(workload, "dropped");
+            tracing::info!("the lease is gone; the run's output is thrown away");
+        }
+        let took = self.services.clock.monotonic().saturating_sub(started);
+        metrics::histogram!("windrow_run_seconds", "workload" => workload.clone()).record(took);
+        self.board.remove(run);
+    }
+
+    /// What the calls cost goes before the end, so that the job's cost is whole when it ends. None when nothing may be
+    /// written any more.
+    async fn settled(&self, context: &JobContext, outcome: Result<Outcome, RunError>) -> Option<RunEnd> {
         let end = run_end(outcome)?;
-        // What the calls cost goes before the end, so that the job's cost is whole when it ends.
         match context.settle_all().await {
             Ok(()) => Some(end),
             Err(RunError::Stopped(Stop::LeaseLost)) => None,
             Err(error) => {
                 tracing::error!(%error, "calls of this run could not be settled");
                 Some(end)
-            }
-        }
-    }
-
-    /// Lets the handler work until it comes back, panics, runs out of time, or does not come back when told to.
-    async fn watch(
-        &self,
-        workload: Arc<dyn Workload>,
-        context: JobContext,
-        stop: &StopSignal,
-    ) -> Result<Outcome, RunError> {
-        let lease = context.lease();
-        let input = lease.input.clone();
-        let handler_context = context.clone();
-        // A task of its own: its panic is caught, and it can be left behind when it does not come back.
-        let work = async move { workload.run(handler_context, input).await };
-        let mut handler = Handler(tokio::spawn(work.in_current_span()));
-        let started = self.services.clock.monotonic();
-        let mut told_at = None;
-        // not at once: most short runs are over before the first look
-        let every = self.settings.watch_every;
-        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut handler.0 => return done.unwrap_or_else(|error| Err(panicked(error).into())),
-                _ = tick.tick() => {}
-            }
-            let now = self.services.clock.monotonic();
-            if let Some(why) = stop.get()
-                && why.is_hard()
-            {
-                let told_at = *told_at.get_or_insert(now);
-                if now.saturating_sub(told_at) >= self.settings.stop_grace {
-                    return Err(RunError::Stopped(why));
-                }
-            }
-            if now.saturating_sub(started) >= lease.deadline() {
-                let problem = format!("the run took longer than its deadline of {} ms", lease.deadline_ms);
-                return Err(JobError::transient("deadline_exceeded", problem).into());
-            }
-            if context.idle() >= lease.stall() {
-                let problem = format!("the run made no progress for {} ms", lease.stall_ms);
-                return Err(JobError::transient("stalled", problem).into());
             }
         }
     }
@@ -163,15 +141,6 @@ impl Executor {
     }
 }
 
-/// A handler's task, stopped when nobody waits for it any more.
-struct Handler(JoinHandle<Result<Outcome, RunError>>);
-
-impl Drop for Handler {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// How the run ends in the engine's words; none when its writes count for nothing.
 fn run_end(outcome: Result<Outcome, RunError>) -> Option<RunEnd> {
     Some(match outcome {
@@ -188,12 +157,8 @@ fn run_end(outcome: Result<Outcome, RunError>) -> Option<RunEnd> {
     })
 }
 
-fn panicked(error: tokio::task::JoinError) -> JobError {
-    let message = match error.try_into_panic() {
-        Ok(panic) => panic_message(&*panic),
-        Err(_) => return JobError::transient("aborted", "the run was aborted as the process went down"),
-    };
-    JobError::transient("panicked", format!("the handler panicked: {message}"))
+fn panicked(panic: &(dyn Any + Send)) -> JobError {
+    JobError::transient("panicked", format!("the handler panicked: {}", panic_message(panic)))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -3,7 +3,8 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How the names of workers' directories begin.
@@ -16,7 +17,7 @@ const TRIES: usize = 5;
 /// One worker's directory. Dropped, it is free, and removed when no run has left anything in it.
 #[derive(Debug)]
 pub(crate) struct Scratch {
-    path: PathBuf,
+    path: Arc<Path>,
     _lock: File,
 }
 
@@ -29,13 +30,13 @@ impl Scratch {
             let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
             fs::create_dir_all(&path)?;
             if let Some(lock) = lock(&path)? {
-                return Ok(Self { path, _lock: lock });
+                return Ok(Self { path: path.into(), _lock: lock });
             }
         }
         Err(Error::new(ErrorKind::ResourceBusy, format!("{} can't be locked", parent.display())))
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Arc<Path> {
         &self.path
     }
 }

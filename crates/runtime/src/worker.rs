@@ -13,7 +13,7 @@ use crate::board::Board;
 use crate::claimer::{Claimer, Pace};
 use crate::executor::Executor;
 use crate::scratch::Scratch;
-use crate::{WorkerSettings, beater, sweep_scratch};
+use crate::{WorkerSettings, beater, sweep_scratch, watcher};
 
 /// The last part of the grace is for giving back what did not come back by itself.
 const RELEASE_SHARE: u32 = 10;
@@ -30,6 +30,7 @@ pub struct WorkerHandle {
     done: CancellationToken,
     claimer: Option<JoinHandle<Result<(), EngineError>>>,
     poller: JoinHandle<()>,
+    watcher: JoinHandle<()>,
     beater: Option<thread::JoinHandle<()>>,
     executor: Arc<Executor>,
 }
@@ -59,7 +60,7 @@ impl Worker {
         }
         let scratch = Scratch::make(&settings.scratch)?;
         sweep_scratch(&settings.scratch)?;
-        let board = Arc::new(Board::new());
+        let board = Arc::new(Board::default());
         let (closing, done) = (CancellationToken::new(), CancellationToken::new());
         let engine = Arc::clone(&services.engine);
         let beater = beater::start(engine.beater(), Arc::clone(&board), settings.beat_every, done.clone())?;
@@ -67,6 +68,7 @@ impl Worker {
         let executor =
             Arc::new(Executor { services, registry, settings, board: Arc::clone(&board), scratch });
         let runs = TaskTracker::new();
+        let watcher = tokio::spawn(watcher::watch(Arc::clone(&executor), runs.clone(), done.clone()));
         let claimer = Claimer {
             executor: Arc::clone(&executor),
             runs: runs.clone(),
@@ -74,7 +76,17 @@ impl Worker {
             pace: Arc::new(Pace::default()),
         };
         let claimer = Some(tokio::spawn(claimer.work()));
-        Ok(WorkerHandle { board, runs, closing, done, claimer, poller, beater: Some(beater), executor })
+        Ok(WorkerHandle {
+            board,
+            runs,
+            closing,
+            done,
+            claimer,
+            poller,
+            watcher,
+            beater: Some(beater),
+            executor,
+        })
     }
 }
 
@@ -163,6 +175,7 @@ impl WorkerHandle {
             claimer.abort();
         }
         self.poller.abort();
+        self.watcher.abort();
         if let Some(beater) = self.beater.take() {
             // It ends within a tick; nobody needs to wait for it.
             drop(beater);

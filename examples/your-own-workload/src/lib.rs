@@ -71,7 +71,7 @@ impl Workload for WordCount {
     }
 
     async fn load(&self, conn: &mut Conn, job: &JobRecord) -> Result<Value, JobError> {
-        let spec = Spec::deserialize(&job.spec).map_err(|error| JobError::permanent("bad_spec", error))?;
+        let spec = Spec::deserialize(&*job.spec).map_err(|error| JobError::permanent("bad_spec", error))?;
         let input = find(conn, job.owner, spec.upload).await;
         let input = input.map_err(|error| JobError::transient("store_failed", error))?;
         let gone = || JobError::user("upload_gone", "the upload was deleted; upload it again");

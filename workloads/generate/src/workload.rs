@@ -125,7 +125,7 @@ impl Workload for Generate {
 
     async fn commit(&self, tx: &mut Tx, job: &JobRecord, ended: &Ended<'_>) -> Result<AfterCommit, JobError> {
         if let (Some(parent), JobStatus::Completed) = (job.parent, ended.status)
-            && let Ok(shard) = ShardSpec::deserialize(&job.spec)
+            && let Ok(shard) = ShardSpec::deserialize(&*job.spec)
             && let Some(error) = error_rate::judge(tx, parent, shard).await.map_err(unreadable)?
         {
             return Err(error);
@@ -147,7 +147,7 @@ fn refused(error: SeedsError) -> PrepareError {
 }
 
 async fn seed_of_job(conn: &mut Conn, job: &JobRecord) -> Result<SeedObject, JobError> {
-    let pinned: PinnedSpec = serde_json::from_value(job.spec.clone()).map_err(|error| {
+    let pinned: PinnedSpec = PinnedSpec::deserialize(&*job.spec).map_err(|error| {
         JobError::permanent("bad_spec", format!("the stored spec can't be read: {error}"))
     })?;
     if let Some(make) = &pinned.spec.make_seeds {

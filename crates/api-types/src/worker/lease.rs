@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -69,7 +70,8 @@ pub struct Lease {
     pub run: RunRef,
     pub workload: String,
     /// The pinned spec, as the workload's `prepare` left it.
-    pub spec: Value,
+    #[schema(value_type = Value)]
+    pub spec: Arc<Value>,
     /// What the workload's `load` returned.
     pub input: Value,
     /// What the last checkpoint of an earlier run saved, if any.

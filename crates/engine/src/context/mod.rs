@@ -7,8 +7,8 @@ mod progress;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -57,8 +57,9 @@ struct Inner {
     /// The run's, for what handlers do in tasks of their own.
     span: Span,
     stop: StopSignal,
-    scratch: PathBuf,
-    scratch_used: AtomicBool,
+    scratch: OnceLock<PathBuf>,
+    /// Where the run's directory is made.
+    scratches: Arc<Path>,
     meter: Arc<Meter>,
     /// Monotonic microseconds of the last sign of progress; the stall limit counts from here.
     last_progress: AtomicU64,
@@ -66,17 +67,22 @@ struct Inner {
 }
 
 impl JobContext {
-    /// Made within the run's span. `scratch` is where the run's own directory will be made on first use; whoever ends the run
-    /// removes it.
-    pub fn new(services: RunServices, lease: Lease, stop: StopSignal, scratch: PathBuf) -> Self {
+    /// Made within the run's span. `scratches` is the directory in which the run's own will be made on first use; whoever ends
+    /// the run removes it.
+    pub fn new(
+        services: RunServices,
+        lease: Lease,
+        stop: StopSignal,
+        scratches: impl Into<Arc<Path>>,
+    ) -> Self {
         let meter = Arc::new(Meter::new(Arc::clone(&services.engine), &lease));
         let context = Inner {
             services,
             lease,
             span: Span::current(),
             stop,
-            scratch,
-            scratch_used: AtomicBool::new(false),
+            scratch: OnceLock::new(),
+            scratches: scratches.into(),
             meter,
             last_progress: AtomicU64::new(0),
             reports: Mutex::default(),
@@ -100,7 +106,7 @@ impl JobContext {
 
     /// The spec as the workload's own type.
     pub fn spec<T: serde::de::DeserializeOwned>(&self) -> Result<T, JobError> {
-        serde::Deserialize::deserialize(&self.inner.lease.spec).map_err(|error| {
+        serde::Deserialize::deserialize(&*self.inner.lease.spec).map_err(|error| {
             JobError::permanent("bad_spec", format!("the stored spec can't be read: {error}"))
         })
     }
@@ -217,16 +223,21 @@ impl JobContext {
 
     /// A directory of this run's own on the local disk, made on first use, removed at the run's end.
     pub fn scratch(&self) -> Result<&Path, JobError> {
-        self.inner.scratch_used.store(true, Ordering::Release);
-        std::fs::create_dir_all(&self.inner.scratch).map_err(|error| {
-            JobError::transient("no_scratch", format!("{}: {error}", self.inner.scratch.display()))
-        })?;
-        Ok(&self.inner.scratch)
+        let inner = &self.inner;
+        let path = inner.scratch.get_or_init(|| inner.scratches.join(inner.lease.run.to_string()));
+        std::fs::create_dir_all(path)
+            .map_err(|error| JobError::transient("no_scratch", format!("{}: {error}", path.display())))?;
+        Ok(path)
     }
 
-    /// Whether [`Self::scratch`] was asked for, so that there may be something to remove.
-    pub fn has_scratch(&self) -> bool {
-        self.inner.scratch_used.load(Ordering::Acquire)
+    /// The run's directory if [`Self::scratch`] was asked for, so that there may be something to remove.
+    pub fn used_scratch(&self) -> Option<&Path> {
+        self.inner.scratch.get().map(PathBuf::as_path)
+    }
+
+    /// The run's span.
+    pub fn span(&self) -> &Span {
+        &self.inner.span
     }
 
     /// Waits until all that this run's calls cost is on disk. Whoever ends a run does this first.

@@ -210,7 +210,7 @@ impl LocalEngine {
         Ok(Some(Lease {
             schema_version: SCHEMA_VERSION,
             run,
-            spec: served.record.spec.clone(),
+            spec: Arc::clone(&served.record.spec),
             input,
             state,
             attempts: claimed.attempts,
@@ -240,7 +240,7 @@ impl LocalEngine {
                 owner: claimed.owner,
                 parent: claimed.parent,
                 child_key: claimed.child_key.clone(),
-                spec: json("jobs", claimed.at.job, &claimed.spec).map_err(unreadable)?,
+                spec: Arc::new(json("jobs", claimed.at.job, &claimed.spec).map_err(unreadable)?),
                 submitted_at: claimed.submitted_at,
                 budget,
                 run: Some(claimed.at.run),

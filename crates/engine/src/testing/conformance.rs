@@ -114,7 +114,7 @@ pub async fn a_lease_carries_the_job_and_is_held_once(bench: &Bench) {
     let id = bench.submit(json!({"a": 1}), Some(5)).await;
     let lease = bench.claim_one().await;
     assert_eq!((lease.run.job, lease.run.run.0, lease.attempts, lease.suspect), (id, 1, 0, false));
-    assert_eq!((&lease.spec, &lease.input), (&json!({"a": 1}), &json!({"loaded": {"a": 1}})));
+    assert_eq!((&*lease.spec, &lease.input), (&json!({"a": 1}), &json!({"loaded": {"a": 1}})));
     assert_eq!((lease.state, lease.budget), (None, Some(PicoUsd::from_pico(5))));
     assert_eq!(lease.request_id.as_deref(), Some("r1"));
     assert!(bench.claim().await.is_empty());

@@ -68,7 +68,7 @@ impl MemoryEngine {
             schema_version: SCHEMA_VERSION,
             run: RunRef { job: JobId::new(&*clock), run: RunNo(0) },
             workload: workload.to_owned(),
-            spec,
+            spec: Arc::new(spec),
             input: Value::Null,
             state: None,
             attempts: 0,

@@ -23,7 +23,7 @@ on_both! {
                 most.fetch_max(now, Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 busy.fetch_sub(1, Ordering::SeqCst);
-                done(context.lease().spec.clone())
+                done(serde_json::Value::clone(&context.lease().spec))
             }
         })).await;
         let mut jobs = Vec::new();
@@ -91,7 +91,7 @@ on_both! {
     async fn a_parent_sleeps_while_its_children_run(db) {
         let site = Site::new(db, workload(|context| async move {
             if context.lease().is_child {
-                return done(context.lease().spec.clone());
+                return done(serde_json::Value::clone(&context.lease().spec));
             }
             let children = context.children(None, 100).await?;
             if children.is_empty() {
