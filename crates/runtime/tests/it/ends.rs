@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::json;
 use windrow_core::JobStatus;
 use windrow_engine::testing::Scripted;
-use windrow_engine::{NewChild, Outcome};
+use windrow_engine::{NewChild, Outcome, Stop};
 use windrow_test_support::on_both;
 
-use crate::support::{Site, done, workload};
+use crate::support::{PATIENCE, Site, done, workload};
 
 on_both! {
     async fn jobs_are_run_side_by_side(db) {
@@ -86,6 +86,28 @@ on_both! {
         site.bench.clock.advance(Duration::from_secs(51));
         site.fails_with(job, "stalled").await;
         assert_eq!(site.bench.status(job).await, JobStatus::Queued);
+    }
+
+    async fn a_handler_that_never_yields_is_left_behind_and_told_so(db) {
+        let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+        let stuck = workload(move |context| {
+            let told = told.clone();
+            async move {
+                while context.stop() != Some(Stop::LeaseLost) {
+                    std::thread::yield_now();
+                }
+                told.send(()).unwrap();
+                done(json!("too late"))
+            }
+        });
+        let site = Site::new(db, stuck.with_limits(Duration::from_secs(60), Duration::from_secs(600))).await;
+        let job = site.bench.submit(json!({}), None).await;
+        let _worker = site.worker();
+        site.has_started(1).await;
+        site.bench.clock.advance(Duration::from_secs(61));
+        site.fails_with(job, "deadline_exceeded").await;
+        tokio::time::timeout(PATIENCE, hears.recv()).await.expect("it is told in time").unwrap();
+        assert_eq!(site.bench.job(job).await.output, None);
     }
 
     async fn a_parent_sleeps_while_its_children_run(db) {

@@ -17,7 +17,7 @@ use windrow_runtime::{Worker, WorkerHandle, WorkerSettings};
 use windrow_test_support::TestDb;
 
 /// Long enough for any machine; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A bench whose jobs are run by workers.
 pub struct Site {
