@@ -54,4 +54,15 @@ mod tests {
             assert!(matches!(decode::<i64>(Some(cursor)), Err(AppError::BadCursor)), "{cursor}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_place_or_refused(text in ".{0,40}|[A-Za-z0-9_-]{0,60}", key: i64) {
+            if let Ok(Some(place)) = decode::<i64>(Some(&text)) {
+                proptest::prop_assert_eq!(decode::<i64>(Some(&encode(place))).unwrap(), Some(place));
+            }
+            let _ = decode::<windrow_core::JobId>(Some(&text));
+            proptest::prop_assert_eq!(decode::<i64>(Some(&encode(key))).unwrap(), Some(key));
+        }
+    }
 }

@@ -104,4 +104,15 @@ mod tests {
             assert!(shown[n].starts_with(expected), "{shown:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_file_is_read_or_told_line_by_line(
+            text in "\\PC{0,80}|(export |A|B_1|=|'|\"|\\\\|\\\\n|#| |\n|\r\n|\t|é){0,40}"
+        ) {
+            if let Err(problems) = parse_env_file(&text) {
+                proptest::prop_assert!(!problems.is_empty());
+            }
+        }
+    }
 }

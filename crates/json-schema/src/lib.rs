@@ -88,6 +88,7 @@ fn shorten(message: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -138,5 +139,76 @@ mod tests {
         let refused = |schema: Value| Schema::compile(&schema, Formats::Ignored).unwrap_err();
         assert_eq!(refused(json!({"properties": {"a": {"type": "strin"}}})).pointer, "/properties/a/type");
         refused(json!({"$ref": "https://example.com/other.json"}));
+    }
+
+    fn schema() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(json!(true)),
+            Just(json!({})),
+            Just(json!({"type": "string"})),
+            Just(json!({"type": ["integer", "null"]})),
+            Just(json!({"pattern": "(a*)*b"})),
+            Just(json!({"pattern": "["})),
+            Just(json!({"minLength": -1})),
+            Just(json!({"multipleOf": 0})),
+            Just(json!({"multipleOf": 1e-300})),
+            Just(json!({"$ref": "#"})),
+            Just(json!({"$ref": "#/$defs/x"})),
+            Just(json!({"$ref": "file:///etc/passwd"})),
+            Just(json!({"$schema": "x"})),
+            Just(json!({"format": "date-time"})),
+            Just(json!({"enum": []})),
+            Just(json!({"const": {"a": 1}})),
+            Just(json!(7)),
+            Just(json!({"maxItems": 1e300})),
+            Just(json!({"$id": "http://["})),
+            Just(json!({"type": "nonsense"})),
+        ];
+        leaf.prop_recursive(3, 20, 3, |inner| {
+            let place = proptest::sample::select(
+                &[
+                    "items",
+                    "additionalProperties",
+                    "not",
+                    "contains",
+                    "propertyNames",
+                    "unevaluatedProperties",
+                    "if",
+                    "then",
+                ][..],
+            );
+            prop_oneof![
+                (place, inner.clone()).prop_map(|(place, inner)| json!({place: inner})),
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(|all| json!({"allOf": all})),
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(|all| json!({"anyOf": all})),
+                (inner.clone(), inner).prop_map(
+                    |(a, x)| json!({"properties": {"a": a, "a/~b": {}}, "required": ["a"], "$defs": {"x": x}})
+                ),
+            ]
+        })
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(|n| json!(n)),
+            "[ab]{0,9}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 20, 3, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                (inner.clone(), inner).prop_map(|(a, b)| json!({"a": a, "a/~b": b})),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_schema_is_refused_or_says_the_same_twice_of_any_value(schema in schema(), value in value()) {
+            if let Ok(schema) = Schema::compile(&schema, Formats::Checked) {
+                prop_assert_eq!(schema.accepts(&value), schema.faults(&value, 1).is_empty());
+            }
+        }
     }
 }

@@ -137,4 +137,15 @@ mod tests {
         assert!(check_schema(&json!({"$ref": "https://example.com/other.json"})).is_err());
         assert_eq!(check_schema(&json!({})), Ok(()));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_an_answer_or_told_what_is_wrong(
+            text in "\\PC{0,100}|(```(json)?|\n|\\{|\\}|\\[|\\]|\"name\"|\"age\"|:|,|1|\"xy\"| |\\\\u0000){0,30}"
+        ) {
+            if let Err(problem) = validate_json(&schema(), &text) {
+                proptest::prop_assert!(!problem.is_empty());
+            }
+        }
+    }
 }

@@ -236,6 +236,7 @@ impl Overrides {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
     use windrow_json_schema::{Formats, Schema};
 
@@ -318,5 +319,41 @@ mod tests {
         let pointers: Vec<String> =
             JobSpec::from_value(spec).unwrap_err().into_iter().map(|e| e.pointer).collect();
         assert_eq!(pointers, ["/records", "/shard_size", "/max_error_rate"]);
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(|number| json!(number)),
+            ".{0,12}".prop_map(Value::from),
+            "none|date|random|skip|exact|poem-qa@[0-9]{0,11}|sample:[a-z]{0,4}".prop_map(Value::from),
+            proptest::collection::vec("jsonl|csv|parquet|x", 0..4).prop_map(Value::from),
+            Just(json!({"temperature": 1, "steps": {"a": {"max_tokens": 1}}})),
+            Just(json!({"a": [[[[]]]]})),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_spec_is_read_or_refused_and_what_is_read_is_told_as_it_was_read(
+            fields in proptest::collection::btree_map(proptest::sample::select(&[
+                "template", "seed", "records", "budget_usd", "formats", "pairing", "random_seed", "shard_size", "concurrency",
+                "on_record_error", "on_invalid", "max_error_rate", "overrides", "partition_by", "dedup", "refill", "schema_version",
+            ][..]), value(), 0..5)
+        ) {
+            let mut spec = minimal();
+            for (name, value) in fields {
+                spec[name] = value;
+            }
+            match JobSpec::from_value(spec) {
+                Ok(read) => {
+                    let told = serde_json::to_value(&read).unwrap();
+                    prop_assert_eq!(JobSpec::from_value(told), Ok(read));
+                }
+                Err(errors) => prop_assert!(!errors.is_empty()),
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The bodies as they go over the wire, and what requests refuse.
 
+mod any_body;
+
 use serde_json::json;
 use windrow_api_types::{
     ApiKey, Artifact, BatchItem, CreateApiKey, CreateUpload, CreatedApiKey, CreatedUpload, DeadLetter, Event,

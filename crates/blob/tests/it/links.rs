@@ -146,6 +146,19 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 proptest! {
+    #[test]
+    fn what_nobody_signed_is_refused(
+        key in ".{0,40}|outputs/[0-9a-f]{32}/[0-9a-f-]{36}/[a-z./%]{0,10}",
+        query in r"\PC{0,60}|((method|expires|sig|type|name|max|upload|once|source)=[A-Za-z0-9%+_-]{0,12}&?){0,9}",
+    ) {
+        let fixture = fixture();
+        for method in [Method::GET, Method::PUT] {
+            prop_assert!(fixture.store.verify(&method, &key, &query).is_err(), "{key}?{query}");
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]

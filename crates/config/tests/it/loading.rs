@@ -332,4 +332,16 @@ proptest::proptest! {
             assert!(!problems.is_empty());
         }
     }
+
+    #[test]
+    fn any_file_gives_a_config_or_reasons(
+        text in r#"\PC{0,80}|(\[(server|database|worker|workloads\.x|models\.providers\.y|limits|a)\]\n|(port|url|beat|processes|base_url|schema|max_running) = |[0-9]{1,20}|"\PC{0,8}"|"[0-9]{1,9}(ms|s|d)"|true|\[|\]|\{|\}|,|\n){0,20}"#
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("windrow.toml");
+        std::fs::write(&file, text).unwrap();
+        if let Err(problems) = load_input(&Input::default().with_file(file)) {
+            assert!(!problems.is_empty());
+        }
+    }
 }

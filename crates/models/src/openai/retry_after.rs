@@ -52,4 +52,17 @@ mod tests {
             assert_eq!(read(&headers, now), expected, "{name}: {value}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_header_is_a_wait_of_a_day_at_most_or_none(
+            name in "retry-after(-ms)?",
+            value in r"[ -~]{0,40}|-?[0-9]{0,25}(\.[0-9]{0,5})?([eE]-?[0-9]{1,4})?|[A-Z][a-z]{2}, [0-9]{1,2} [A-Z][a-z]{2} [0-9]{1,5} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+        ) {
+            let mut headers = HeaderMap::new();
+            headers.insert(if name.ends_with("ms") { "retry-after-ms" } else { "retry-after" }, value.parse().unwrap());
+            let wait = read(&headers, "2026-01-01T00:00:00Z".parse().unwrap());
+            proptest::prop_assert!(wait.is_none_or(|wait| wait <= LONGEST), "{wait:?}");
+        }
+    }
 }

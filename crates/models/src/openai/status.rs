@@ -129,4 +129,15 @@ mod tests {
         assert!(failed(502, "<html>oops").message.ends_with(": <html>oops"));
         assert!(failed(500, &"é".repeat(9_000)).message.chars().count() < 600);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_body_of_any_status_is_an_error_with_a_short_text(
+            status in 100u16..1000,
+            body in r#"\PC{0,200}|\{"error": ?(\{"(message|code|type)": ?("\PC{0,50}"|[0-9]{1,5}|null)\}|"\PC{0,50}"|\[\])\}"#
+        ) {
+            let error = failed(status, &body);
+            proptest::prop_assert!(error.to_string().chars().count() < 2_000);
+        }
+    }
 }

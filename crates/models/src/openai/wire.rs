@@ -181,6 +181,8 @@ fn malformed(body: &[u8], error: &serde_json::Error) -> ModelError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Price;
+    use proptest::prelude::*;
     use serde_json::json;
 
     #[test]
@@ -245,5 +247,51 @@ mod tests {
             read(json!({"error": {"message": "overloaded"}})).unwrap_err().message.contains("overloaded")
         );
         assert!(read(json!({"choices": []})).is_err());
+    }
+
+    /// Near enough to an answer that its parts are read.
+    fn body() -> impl Strategy<Value = String> {
+        let number = prop_oneof![
+            Just("0"),
+            Just("18446744073709551615"),
+            Just("-1"),
+            Just("1.5"),
+            Just("null"),
+            Just("1e400"),
+            Just("\"7\"")
+        ];
+        let text = prop_oneof![
+            Just("\"hi\""),
+            Just("null"),
+            Just("\"\\ud800\""),
+            Just("\"\\u0000\""),
+            Just("{}"),
+            Just("[]")
+        ];
+        (text.clone(), text.clone(), text, number.clone(), number.clone(), number, 0usize..400).prop_map(
+            |(content, refusal, finish, input, output, cached, cut)| {
+                let whole = format!(
+                    "{{\"id\":{finish},\"choices\":[{{\"message\":{{\"content\":{content},\"refusal\":{refusal}}},\"finish_reason\":{finish}}}],\
+                     \"usage\":{{\"prompt_tokens\":{input},\"completion_tokens\":{output},\"prompt_tokens_details\":{{\"cached_tokens\":{cached}}}}}}}"
+                );
+                whole.chars().take(if cut < 200 { cut } else { whole.len() }).collect()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_answer_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&bytes);
+        }
+
+        #[test]
+        fn what_looks_like_an_answer_is_one_or_an_error_and_has_a_price(text in body()) {
+            if let Ok(Read { usage: Some(usage), .. }) = read(text.as_bytes()) {
+                prop_assert!(usage.cached_input_tokens <= usage.input_tokens);
+                let price = Price::per_million("1000".parse().unwrap(), "1000".parse().unwrap());
+                prop_assert!(price.cost(&usage).as_pico() >= 0, "{usage:?}");
+            }
+        }
     }
 }

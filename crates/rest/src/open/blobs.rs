@@ -119,4 +119,14 @@ mod tests {
         let several = HeaderMap::from_iter([(header::RANGE, "bytes=0-1,4-5".parse().unwrap())]);
         assert!(requested_range(&several).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_range_is_read_ignored_or_refused(value in "[ -~]{0,30}|bytes=[0-9]{0,22}-[0-9]{0,22}(,[0-9]-[0-9])?") {
+            let headers = HeaderMap::from_iter([(header::RANGE, value.parse().unwrap())]);
+            if let Ok(Some(ByteRange::Between(first, end))) = requested_range(&headers) {
+                proptest::prop_assert!(first < end || end == u64::MAX);
+            }
+        }
+    }
 }

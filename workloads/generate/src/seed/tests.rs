@@ -382,6 +382,21 @@ proptest! {
     }
 
     #[test]
+    fn a_compressed_file_that_was_cut_or_changed_is_read_or_told(
+        text in "(\\{\"a\":1\\}\n|a,b\n1,2\n|x){0,30}", cut: proptest::sample::Index, at: proptest::sample::Index, with: u8
+    ) {
+        let mut bytes = gzip(text.as_bytes());
+        let changed = at.index(bytes.len());
+        bytes[changed] = with;
+        let kept = cut.index(bytes.len()) + 1;
+        for bytes in [&bytes[..], &bytes[..kept]] {
+            if let Ok(reader) = SeedReader::open(bytes, SeedLimits { max_record_bytes: 50, max_total_bytes: 300, ..limits() }) {
+                prop_assert!(reader.count() < 400);
+            }
+        }
+    }
+
+    #[test]
     fn what_is_written_as_csv_is_read_back(rows in proptest::collection::vec(("[^\0]{1,12}", "[^\0]{0,12}"), 1..8)) {
         let mut writer = ::csv::Writer::from_writer(Vec::new());
         writer.write_record(["one", "two"]).unwrap();

@@ -174,4 +174,16 @@ mod tests {
             assert!(text.parse::<SeedRef>().is_err(), "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_reference_or_refused(text in ".{0,40}|[a-z0-9.-]{0,9}@(latest|[0-9]{0,12})|sample:[a-z0-9A-Z]{0,9}") {
+            if let Ok(template) = text.parse::<TemplateRef>() {
+                proptest::prop_assert_eq!(template.to_string().parse::<TemplateRef>(), Ok(template));
+            }
+            if let Ok(seed) = text.parse::<SeedRef>() {
+                proptest::prop_assert_eq!(seed.to_string().parse::<SeedRef>(), Ok(seed));
+            }
+        }
+    }
 }

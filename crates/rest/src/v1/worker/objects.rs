@@ -91,4 +91,13 @@ mod tests {
             assert_eq!(byte_range(bad), None, "{bad}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_range_or_none(text in "[ -~]{0,30}|bytes=[0-9]{0,22}-[0-9]{0,22}") {
+            if let Some(range) = byte_range(&text) {
+                proptest::prop_assert!(range.start < range.end || range.end == u64::MAX);
+            }
+        }
+    }
 }
