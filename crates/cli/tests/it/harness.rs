@@ -279,15 +279,26 @@ impl Api {
         Ok((created["id"].as_str().unwrap().to_owned(), self.send(put)))
     }
 
-    /// Waits for a job's end.
+    /// Waits for a job's end, for as long as it gets on.
+    #[track_caller]
     pub fn finished(&self, job: &str) -> Value {
-        let mut last = Value::Null;
-        until(Duration::from_secs(60), "the job ends", || {
-            last = self.get(&format!("/v1/jobs/{job}")).expect(200).json();
-            !matches!(last["status"].as_str(), Some("queued" | "running" | "waiting"))
-        });
-        last
+        let mut done = Value::Null;
+        loop {
+            let mut last = Value::Null;
+            until(Duration::from_secs(60), "the job ends or gets on", || {
+                last = self.get(&format!("/v1/jobs/{job}")).expect(200).json();
+                last["progress"]["done"] != done || !is_open(&last)
+            });
+            if !is_open(&last) {
+                return last;
+            }
+            done = last["progress"]["done"].clone();
+        }
     }
+}
+
+fn is_open(job: &Value) -> bool {
+    matches!(job["status"].as_str(), Some("queued" | "running" | "waiting"))
 }
 
 /// Sends a signal to a process, which must be there.
