@@ -13,6 +13,7 @@ use windrow_json_schema::{Formats, Schema};
 use windrow_models::Models;
 use windrow_store::{Conn, MigrationSet, Store, Tx, UnitFuture};
 
+use crate::lookups::Lookups;
 use crate::watch::Watchers;
 use crate::webhooks::Webhooks;
 use crate::{AppError, AppSettings, KeptLines};
@@ -44,6 +45,7 @@ pub struct AppInner {
     pub parts: AppParts,
     pub(crate) spec_schemas: BTreeMap<String, Schema>,
     pub(crate) watchers: Watchers,
+    pub(crate) lookups: Lookups,
     /// When the schema was last found complete, on the monotonic clock.
     pub(crate) schema_seen: Mutex<Option<Duration>>,
 }
@@ -68,7 +70,9 @@ impl App {
             spec_schemas.insert(name.to_owned(), schema);
         }
         let watchers = Watchers::new(parts.store.db().clone());
-        Ok(Self(Arc::new(AppInner { parts, spec_schemas, watchers, schema_seen: Mutex::default() })))
+        let lookups = Lookups::new(parts.store.db().clone());
+        let schema_seen = Mutex::default();
+        Ok(Self(Arc::new(AppInner { parts, spec_schemas, watchers, lookups, schema_seen })))
     }
 }
 

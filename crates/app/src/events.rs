@@ -1,12 +1,13 @@
 //! A job's history, as a list and as a stream.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use futures::Stream;
 use serde_json::{Value, json};
 use windrow_api_types::{Event, SCHEMA_VERSION};
 use windrow_core::{JobId, OwnerId, Timestamp};
-use windrow_store::history::{self, Line, Place, What};
+use windrow_store::history::{self, Line, Mark, Place, What};
 use windrow_store::jobs::{self, JobRow};
 use windrow_store::{Conn, StoreError};
 
@@ -60,6 +61,7 @@ impl App {
             over: false,
             watcher: self.watchers.watch(row.seq),
             first: true,
+            read: None,
         };
         Ok(futures::stream::try_unfold(watch, |mut watch| async move {
             let next = watch.next().await?;
@@ -80,6 +82,8 @@ struct Watch {
     over: bool,
     watcher: Watcher,
     first: bool,
+    /// The job as it was read last, and what its history had come to before that.
+    read: Option<(JobRow, Arc<Mark>)>,
 }
 
 impl Watch {
@@ -91,14 +95,37 @@ impl Watch {
             if self.over {
                 return Ok(None);
             }
-            if !std::mem::take(&mut self.first) {
-                self.watcher.changed().await;
+            if std::mem::take(&mut self.first) {
+                self.read().await?;
+                continue;
             }
-            self.read().await?;
+            let mark = self.watcher.changed().await;
+            if self.has_progressed(&mark)? {
+                continue;
+            }
+            let row = self.read().await?;
+            self.read = Some((row, mark));
         }
     }
 
-    async fn read(&mut self) -> Result<(), AppError> {
+    /// Tells of progress from the mark that all watchers of the job share, when there is nothing else to tell: so a job that a
+    /// thousand watch is not read a thousand times whenever it gets on.
+    fn has_progressed(&mut self, mark: &Arc<Mark>) -> Result<bool, AppError> {
+        let Some((row, before)) = &mut self.read else { return Ok(false) };
+        // the row may have been read after the mark
+        let is_newer = mark.progress_at >= row.progress_at;
+        if row.running_run != mark.running || !is_newer || !mark.only_progressed_since(before) {
+            return Ok(false);
+        }
+        (row.progress_at, row.done, row.total) = (mark.progress_at, mark.progress_done, mark.progress_total);
+        row.stage.clone_from(&mark.progress_stage);
+        *before = Arc::clone(mark);
+        let event = progress(&mut self.progress, row)?;
+        self.ready.extend(event);
+        Ok(true)
+    }
+
+    async fn read(&mut self) -> Result<JobRow, AppError> {
         let mut conn = self.app.read().await?;
         // the status first: what ended after this look wakes the watcher again
         let row = own_row(&mut conn, self.owner, self.id).await?;
@@ -111,25 +138,25 @@ impl Watch {
         // a full page is read on at once; progress would overtake what is still to be told
         self.first = more;
         if more {
-            return Ok(());
+            return Ok(row);
         }
         if row.status.is_final() {
             self.over = true;
-        } else if let Some(progress) = self.progress(&row)? {
-            self.ready.push_back(progress);
+        } else {
+            self.ready.extend(progress(&mut self.progress, &row)?);
         }
-        Ok(())
+        Ok(row)
     }
+}
 
-    fn progress(&mut self, row: &JobRow) -> Result<Option<Event>, AppError> {
-        let Some(now) = row.progress_at.zip(row.done) else { return Ok(None) };
-        if self.progress.replace(now) == Some(now) {
-            return Ok(None);
-        }
-        let payload =
-            json!({"run": row.running_run, "stage": row.stage, "done": row.done, "total": row.total});
-        Ok(Some(body(row, None, "progress", now.0, payload, SCHEMA_VERSION, trace_id(row)?)))
+/// How far the job is, unless that was `told` last.
+fn progress(told: &mut Option<(Timestamp, u64)>, row: &JobRow) -> Result<Option<Event>, AppError> {
+    let Some(now) = row.progress_at.zip(row.done) else { return Ok(None) };
+    if told.replace(now) == Some(now) {
+        return Ok(None);
     }
+    let payload = json!({"run": row.running_run, "stage": row.stage, "done": row.done, "total": row.total});
+    Ok(Some(body(row, None, "progress", now.0, payload, SCHEMA_VERSION, trace_id(row)?)))
 }
 
 async fn own_row(conn: &mut Conn, owner: OwnerId, id: JobId) -> Result<JobRow, AppError> {

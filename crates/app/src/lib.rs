@@ -16,6 +16,7 @@ mod health;
 mod jobs;
 mod ledger;
 mod login;
+mod lookups;
 mod settings;
 mod smoke;
 mod trace;

@@ -78,7 +78,7 @@ impl App {
         check_sub(sub).map_err(|_| {
             AuthError::Malformed("its subject must have 1 to 255 bytes and no control characters")
         })?;
-        if let Some(user) = users::by_sub(&mut self.read().await?, sub).await? {
+        if let Some(user) = self.lookups.user(sub).await? {
             return Ok(user);
         }
         let (sub, now) = (sub.to_owned(), self.now());

@@ -25,21 +25,26 @@ struct Shared {
 
 #[derive(Default)]
 struct Watched {
-    jobs: HashMap<JobSeq, watch::Sender<u64>>,
+    jobs: HashMap<JobSeq, watch::Sender<Option<Arc<Mark>>>>,
     running: bool,
 }
 
 /// Tells when there is something new about one job.
 pub(crate) struct Watcher {
-    changes: watch::Receiver<u64>,
+    changes: watch::Receiver<Option<Arc<Mark>>>,
 }
 
 impl Watcher {
-    /// Waits until the job's history has grown since the last call.
-    pub(crate) async fn changed(&mut self) {
-        if self.changes.changed().await.is_err() {
-            // the loop is gone with its process: nothing will change any more, and the stream is dropped with us
-            std::future::pending::<()>().await;
+    /// Waits until the job's history has grown since the last call; gives what it has come to.
+    pub(crate) async fn changed(&mut self) -> Arc<Mark> {
+        loop {
+            if self.changes.changed().await.is_err() {
+                // the loop is gone with its process: nothing will change any more, and the stream is dropped with us
+                std::future::pending::<()>().await;
+            }
+            if let Some(mark) = self.changes.borrow_and_update().clone() {
+                return mark;
+            }
         }
     }
 }
@@ -51,7 +56,7 @@ impl Watchers {
 
     pub(crate) fn watch(&self, job: JobSeq) -> Watcher {
         let mut watched = self.shared.lock();
-        let sender = watched.jobs.entry(job).or_insert_with(|| watch::Sender::new(0));
+        let sender = watched.jobs.entry(job).or_insert_with(|| watch::Sender::new(None));
         let changes = sender.subscribe();
         if !watched.running {
             watched.running = true;
@@ -82,15 +87,15 @@ impl Shared {
         history::marks(&mut self.db.read().await?, jobs).await
     }
 
-    fn tell(&self, job: JobSeq) {
-        if let Some(sender) = self.lock().jobs.get(&job) {
-            sender.send_modify(|count| *count = count.wrapping_add(1));
+    fn tell(&self, mark: Arc<Mark>) {
+        if let Some(sender) = self.lock().jobs.get(&mark.job_seq) {
+            sender.send_replace(Some(mark));
         }
     }
 }
 
 async fn tick(shared: Weak<Shared>) {
-    let mut seen: HashMap<JobSeq, Mark> = HashMap::new();
+    let mut seen: HashMap<JobSeq, Arc<Mark>> = HashMap::new();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -105,12 +110,11 @@ async fn tick(shared: Weak<Shared>) {
                 continue;
             }
         };
-        for mark in marks {
-            let job = mark.job_seq;
+        for mark in marks.into_iter().map(Arc::new) {
             // the first look tells too: something may have happened between the watcher's own read and this one
-            if seen.get(&job) != Some(&mark) {
-                seen.insert(job, mark);
-                shared.tell(job);
+            if seen.get(&mark.job_seq) != Some(&mark) {
+                seen.insert(mark.job_seq, Arc::clone(&mark));
+                shared.tell(mark);
             }
         }
     }

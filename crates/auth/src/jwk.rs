@@ -1,11 +1,13 @@
 //! Published keys, each for one algorithm.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::error::AuthError;
 
@@ -20,11 +22,19 @@ pub(crate) fn accepted(alg: &str) -> Option<Algorithm> {
     }
 }
 
+/// How many good signatures a key remembers; 32 bytes each.
+const REMEMBERED: usize = 4_096;
+
 /// A key and the one algorithm that it verifies. A token has no say in which that is.
+///
+/// It remembers the signatures that it found good, as hashes: a client sends the same token with each request, and a signature
+/// costs some fifty times what its hash does. Whether a signature is good never changes; everything else about a token
+/// is checked each time. A key that is fetched anew remembers nothing.
 #[derive(Clone)]
 pub(crate) struct VerifyingKey {
     key: DecodingKey,
     algorithm: Algorithm,
+    good: Arc<Mutex<HashSet<[u8; 32]>>>,
 }
 
 impl VerifyingKey {
@@ -38,10 +48,28 @@ impl VerifyingKey {
         if algorithm != self.algorithm {
             return Err(AuthError::Algorithm);
         }
+        // of all that is verified: base64url has no dot, so no other message and signature read the same
+        let hash =
+            Sha256::new().chain_update(message).chain_update(".").chain_update(signature).finalize().into();
+        if self.good().contains(&hash) {
+            return Ok(());
+        }
         match jsonwebtoken::crypto::verify(signature, message, &self.key, self.algorithm) {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                let mut good = self.good();
+                if good.len() >= REMEMBERED {
+                    good.clear();
+                }
+                good.insert(hash);
+                Ok(())
+            }
             Ok(false) | Err(_) => Err(AuthError::BadSignature),
         }
+    }
+
+    fn good(&self) -> std::sync::MutexGuard<'_, HashSet<[u8; 32]>> {
+        // a panic in between leaves the set as whole as it was
+        self.good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A key that may verify tokens; none for keys of other kinds and uses.
@@ -62,7 +90,7 @@ impl VerifyingKey {
         if jwk.common.key_algorithm.is_some_and(|alg| alg != declared) {
             return None;
         }
-        Some(Self { key: DecodingKey::from_jwk(jwk).ok()?, algorithm })
+        Some(Self { key: DecodingKey::from_jwk(jwk).ok()?, algorithm, good: Arc::default() })
     }
 }
 

@@ -137,6 +137,8 @@ crate::row! {
         pub ended: Option<RunNo>,
         pub progress_at: Option<Timestamp>,
         pub progress_done: Option<u64>,
+        pub progress_total: Option<u64>,
+        pub progress_stage: Option<String>,
         pub cancel_requested_at: Option<Timestamp>,
     }
 }
@@ -149,6 +151,14 @@ impl PartialEq for Mark {
     }
 }
 
+impl Mark {
+    /// Whether the job's run went on since `before`, and nothing else happened.
+    pub fn only_progressed_since(&self, before: &Self) -> bool {
+        let rest = |m: &Self| (m.job_seq, m.event, m.running, m.ended, m.cancel_requested_at);
+        self.running.is_some() && rest(self) == rest(before)
+    }
+}
+
 /// Looks at many jobs with one statement.
 pub async fn marks(conn: &mut Conn, jobs: &[JobSeq]) -> Result<Vec<Mark>, StoreError> {
     let listed = conn.dialect().member("j.seq", "$1", ListOf::Int);
@@ -156,7 +166,8 @@ pub async fn marks(conn: &mut Conn, jobs: &[JobSeq]) -> Result<Vec<Mark>, StoreE
         "SELECT j.seq AS job_seq, (SELECT max(e.n) FROM events e WHERE e.job_seq = j.seq) AS event,
              (SELECT r.run FROM running r WHERE r.job_seq = j.seq) AS running,
              (SELECT max(l.run) FROM runs l WHERE l.job_seq = j.seq) AS ended,
-             g.at AS progress_at, g.done AS progress_done, j.cancel_requested_at
+             g.at AS progress_at, g.done AS progress_done, g.total AS progress_total, g.stage AS progress_stage,
+             j.cancel_requested_at
          FROM jobs j LEFT JOIN progress g ON g.job_seq = j.seq WHERE {listed}"
     );
     fetch_all!(conn, Mark, sqlx::AssertSqlSafe(sql), json_ints(jobs.iter().map(|job| job.0)))

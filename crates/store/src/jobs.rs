@@ -1,5 +1,7 @@
 //! Jobs as people look at them: one, a page, a tree. What claims and completions do is in `hot`.
 
+mod made;
+
 use windrow_core::{
     BudgetId, ErrorClass, JobId, JobSeq, JobStatus, OwnerId, PicoUsd, Priority, RunNo, RunOutcome, Timestamp,
 };

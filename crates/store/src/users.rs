@@ -1,8 +1,10 @@
 //! Users: the truth about who may do what.
 
+use std::collections::BTreeSet;
+
 use windrow_core::{OwnerId, Role, Timestamp, UserStatus};
 
-use crate::{Conn, ListOf, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, json_texts};
+use crate::{Conn, ListOf, Sql, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, json_texts};
 
 crate::row! {
     /// A person or service that owns rows.
@@ -27,6 +29,15 @@ pub struct UserFilter<'a> {
 pub async fn by_sub(conn: &mut Conn, sub: &str) -> Result<Option<User>, StoreError> {
     let sql = "SELECT id, sub, role, status, created_at, updated_at FROM users WHERE sub = $1";
     fetch_optional!(conn, User, sql, sub)
+}
+
+/// Those with these subjects, in no order.
+pub async fn by_subs(conn: &mut Conn, subs: &BTreeSet<&str>) -> Result<Vec<User>, StoreError> {
+    static FIND: Sql = Sql::new(|dialect| {
+        let member = dialect.member("sub", "$1", ListOf::Text);
+        format!("SELECT id, sub, role, status, created_at, updated_at FROM users WHERE {member}")
+    });
+    fetch_all!(conn, User, FIND.of(conn.dialect()), json_texts(subs.iter().copied()))
 }
 
 pub async fn by_id(conn: &mut Conn, id: OwnerId) -> Result<Option<User>, StoreError> {

@@ -5,9 +5,9 @@ use windrow_api_types::{Job, SubmitJob};
 use windrow_core::{BudgetCounts, FieldError, JobId, PicoUsd, Timestamp};
 use windrow_engine::{PrepareError, SubmitContext, spans};
 use windrow_store::hot::{NewBudget, NewJob, Submitted};
-use windrow_store::jobs;
+use windrow_store::jobs::{self, JobRow};
 
-use super::{canonical, validate};
+use super::{canonical, validate, view};
 use crate::{Actor, App, AppError};
 
 /// The job of a submit, and whether an earlier request with the same key had made it.
@@ -61,10 +61,11 @@ impl App {
     ) -> Result<SubmitReply, AppError> {
         validate::check(self, &request)?;
         let prepared = self.prepare(actor, request, idempotency).await?;
-        let submitted = self.parts.store.submit(vec![prepared.new]).await?;
+        let submitted = self.parts.store.submit(vec![prepared.new.clone()]).await?;
         match submitted.first().copied() {
-            Some(Submitted::Created { id, .. }) => {
-                Ok(SubmitReply { job: self.job_body(actor.owner(), id).await?, reused: false })
+            Some(Submitted::Created { seq, at, .. }) => {
+                let job = view::job(self, JobRow::made(prepared.new, seq, at), None)?;
+                Ok(SubmitReply { job, reused: false })
             }
             Some(Submitted::Reused { id, .. }) => self.replay(actor, id, true).await,
             Some(Submitted::Conflict { id, .. }) => self.replay(actor, id, false).await,

@@ -22,13 +22,15 @@ on_both! {
         let run = test.claim(1).await.remove(0);
         let started = stream.next().await.unwrap().unwrap();
         assert_eq!((started.kind.as_str(), started.payload["worker"].as_str()), ("started", Some("test-worker")));
-        let mut tx = test.db.begin().await.unwrap();
-        let progress = Progress { at: run.at, stage: Some("half".to_owned()), done: 1, total: Some(2) };
-        hot::progress(&mut tx, &[progress], test.app.parts.clock.now()).await.unwrap();
-        tx.commit().await.unwrap();
-        let progress = stream.next().await.unwrap().unwrap();
-        assert_eq!((progress.kind.as_str(), progress.id), ("progress", None));
-        assert_eq!(progress.payload["done"], 1);
+        for done in 1..4 {
+            let mut tx = test.db.begin().await.unwrap();
+            let progress = Progress { at: run.at, stage: Some(format!("part {done}")), done, total: Some(4) };
+            hot::progress(&mut tx, &[progress], test.app.parts.clock.now()).await.unwrap();
+            tx.commit().await.unwrap();
+            let progress = stream.next().await.unwrap().unwrap();
+            assert_eq!((progress.kind.as_str(), progress.id), ("progress", None));
+            assert_eq!(progress.payload, json!({"run": 1, "stage": format!("part {done}"), "done": done, "total": 4}));
+        }
         test.end(&run, End::Complete(None)).await;
         let rest: Vec<Event> = stream.try_collect().await.unwrap();
         assert_eq!(kinds(&rest), [("ended", Some("0.1.2"))]);

@@ -33,6 +33,28 @@ on_both! {
         test.finish().await;
     }
 
+    async fn many_requests_at_once_each_find_their_own_user_as_it_is_now(db) {
+        let test = TestApp::start(db).await;
+        let admin = test.actor_with("root", Role::Admin).await;
+        let ada = test.actor("ada").await;
+        let bearers: Vec<_> = (0..40).map(|n| test.bearer(&format!("user-{}", n % 20))).collect();
+        let busy = test.app.clone();
+        let others = tokio::spawn(async move {
+            for _ in 0..10 {
+                let logins = bearers.iter().map(|bearer| busy.authenticate(Some(bearer), None));
+                for (n, actor) in futures::future::join_all(logins).await.into_iter().enumerate() {
+                    assert_eq!(actor.unwrap().user.sub, format!("user-{}", n % 20));
+                }
+            }
+        });
+        for role in [Role::Contributor, Role::Consumer, Role::Admin, Role::Consumer] {
+            test.app.change_user(Authority::Actor(&admin), ada.owner(), &change(Some(role), None)).await.unwrap();
+            assert_eq!(test.actor("ada").await.user.role, role, "of a request that came after the change");
+        }
+        others.await.unwrap();
+        test.finish().await;
+    }
+
     async fn the_last_active_admin_stays(db) {
         let test = TestApp::start(db).await;
         let root = test.actor_with("root", Role::Admin).await;

@@ -29,6 +29,22 @@ async fn a_minted_token_lives_as_long_as_it_was_given() {
 }
 
 #[tokio::test]
+async fn a_signature_that_was_good_is_good_for_nothing_else() {
+    let clock = TestClock::shared();
+    let issuer = Arc::new(LocalIssuer::generate().unwrap());
+    let auth = authenticator(TokenMode::Local(Arc::clone(&issuer)), &clock);
+    let tokens = ["ann", "bob"].map(|sub| issuer.mint(sub, HOUR, clock.now()).unwrap());
+    for _ in 0..2 {
+        assert_eq!(login(&auth, &tokens[0]).await.as_deref(), Ok("ann"));
+        assert_eq!(login(&auth, &tokens[1]).await.as_deref(), Ok("bob"));
+        let [(_, of_ann), (signed_by_bob, _)] =
+            tokens.each_ref().map(|token| token.rsplit_once('.').unwrap());
+        let forged = format!("{signed_by_bob}.{of_ann}");
+        assert_eq!(login(&auth, &forged).await, Err(AuthError::BadSignature));
+    }
+}
+
+#[tokio::test]
 async fn the_kept_key_is_the_same_issuer_and_another_is_not() {
     let clock = TestClock::shared();
     let issuer = LocalIssuer::generate().unwrap();

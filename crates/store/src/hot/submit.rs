@@ -60,17 +60,13 @@ pub enum Submitted {
     Created {
         seq: JobSeq,
         id: JobId,
+        /// When, as its row says.
+        at: Timestamp,
     },
     /// The owner's key (or the id) was used before, for the same request: this is its job.
-    Reused {
-        seq: JobSeq,
-        id: JobId,
-    },
+    Reused { seq: JobSeq, id: JobId },
     /// The owner's key was used before, for another request.
-    Conflict {
-        seq: JobSeq,
-        id: JobId,
-    },
+    Conflict { seq: JobSeq, id: JobId },
 }
 
 crate::row! {
@@ -105,7 +101,7 @@ pub fn submit<'a>(
         for (ord, job) in batch.iter().enumerate() {
             // the first of two items with one id in a batch made the job
             if let Some(seq) = made.remove(&job.id) {
-                answers.push(Submitted::Created { seq, id: job.id });
+                answers.push(Submitted::Created { seq, id: job.id, at: now });
                 continue;
             }
             let row = existing.remove(&ord).or_else(|| {

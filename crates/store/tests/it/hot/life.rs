@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use windrow_core::{Clock, JobSeq, JobStatus, OwnerId, PicoUsd, RunNo, RunOutcome};
+use windrow_core::{
+    BudgetCounts, Clock, JobSeq, JobStatus, OwnerId, PicoUsd, Priority, RunNo, RunOutcome, Timestamp,
+};
 use windrow_store::hot::{self, Approval, CancelAnswer, End, Ended, NewBudget, NewEvent, NewJob, Submitted};
+use windrow_store::jobs::{self, JobRow};
 use windrow_store::{Tx, fetch_one};
 use windrow_test_support::on_both;
 
@@ -39,7 +42,7 @@ on_both! {
         jobs[3].owner = OwnerId(2);
         jobs[0].budget = Some(NewBudget::of(PicoUsd::from_usd(1)));
         let answers = bench.submit(&jobs).await;
-        let (first, id) = match answers[0] { Submitted::Created { seq, id } => (seq, id), ref o => panic!("{o:?}") };
+        let (first, id) = match answers[0] { Submitted::Created { seq, id, .. } => (seq, id), ref o => panic!("{o:?}") };
         assert_eq!(answers[1], Submitted::Reused { seq: first, id });
         assert_eq!(answers[2], Submitted::Conflict { seq: first, id });
         assert!(matches!(answers[3], Submitted::Created { .. }), "another owner's key is another key");
@@ -51,6 +54,26 @@ on_both! {
         assert_eq!(bench.count("SELECT count(*) FROM jobs").await, 3);
         assert_eq!(bench.count("SELECT count(*) FROM ready").await, 3);
         assert_eq!(bench.count("SELECT count(*) FROM budgets").await, 2);
+    }
+
+    async fn a_job_just_made_is_known_without_a_read(test) {
+        let mut bench = Bench::new(&test).await;
+        let mut rich = bench.job(1);
+        rich.budget = Some(NewBudget { counts: BudgetCounts { compute: true, storage: false }, ..NewBudget::of(PicoUsd::from_usd(1)) });
+        rich.idempotency = Some(("k".to_owned(), [1; 32]));
+        (rich.request_id, rich.estimate) = (Some("r".to_owned()), Some(PicoUsd::from_usd(2)));
+        rich.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned());
+        let later = NewJob { run_at: Timestamp::from_micros(i64::MAX / 2), priority: Priority::High, ..bench.job(2) };
+        let past = NewJob { run_at: Timestamp::from_micros(0), ..bench.job(1) };
+        let waits = NewJob { needs_approval: true, ..bench.job(1) };
+        let jobs = [rich, later, past, waits];
+        let answers = bench.submit(&jobs).await;
+        let mut conn = bench.db.read().await.unwrap();
+        for (job, answer) in jobs.into_iter().zip(answers) {
+            let Submitted::Created { seq, id, at } = answer else { panic!("{answer:?}") };
+            let read = jobs::get(&mut conn, job.owner, id).await.unwrap().unwrap();
+            assert_eq!(format!("{:#?}", JobRow::made(job, seq, at)), format!("{read:#?}"));
+        }
     }
 
     async fn a_retry_waits_and_burns_an_attempt_and_a_release_does_neither(test) {
