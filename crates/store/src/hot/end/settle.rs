@@ -133,6 +133,7 @@ async fn first_failure(tx: &mut Tx, parent: JobSeq) -> Result<Option<(String, St
     let sql = "SELECT coalesce(r.code, ''), coalesce(r.error, '')
          FROM jobs j JOIN runs r ON r.job_seq = j.seq
          WHERE j.parent_seq = $1 AND r.outcome = 'failed' AND r.code <> 'sibling_failed'
+           AND r.run > j.reopened_run
          ORDER BY j.seq, r.run DESC LIMIT 1";
     fetch_optional!(tx, (String, String), sql, parent)
 }

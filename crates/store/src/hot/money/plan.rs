@@ -82,8 +82,8 @@ impl<'a> Plan<'a> {
     pub(super) fn decide(&mut self, batch: &'a [MoneyOp]) -> Vec<MoneyAnswer> {
         let mut answers = vec![MoneyAnswer::Unknown; batch.len()];
         for (op, answer) in batch.iter().zip(&mut answers) {
-            if let MoneyOp::End { call, at, end, .. } = op {
-                *answer = self.end(*call, *at, end);
+            if let MoneyOp::End { call, budget, at, end } = op {
+                *answer = self.end(*call, *budget, *at, end);
             }
         }
         let mut full: BTreeSet<BudgetId> = BTreeSet::new();
@@ -183,8 +183,10 @@ impl<'a> Plan<'a> {
         MoneyAnswer::Reserved
     }
 
-    fn end(&mut self, call: CallId, at: RunRef, end: &'a CallEnd) -> MoneyAnswer {
-        let Some(row) = self.known.get(&call).cloned() else { return MoneyAnswer::Unknown };
+    /// A call of another budget is none that the caller may know of; nor is that budget locked.
+    fn end(&mut self, call: CallId, budget: BudgetId, at: RunRef, end: &'a CallEnd) -> MoneyAnswer {
+        let row = self.known.get(&call).filter(|row| row.budget_id == budget).cloned();
+        let Some(row) = row else { return MoneyAnswer::Unknown };
         match (row.state.as_str(), end) {
             ("sent", CallEnd::Unconfirmed) => {
                 self.book(&row, "unconfirmed", row.worst);
@@ -346,6 +348,16 @@ mod tests {
         assert_eq!(answers[1], [Unconfirmed, Released]);
         assert_eq!(answers[2], [Settled { journaled: false, excess: false }, MoneyAnswer::AlreadyEnded]);
         assert_eq!((budgets[0].spent, budgets[0].reserved), (usd(1), usd(0)));
+    }
+
+    #[test]
+    fn nobody_ends_a_call_of_another_budget() {
+        let budgets = vec![budget(8, None, 10), budget(9, None, 10)];
+        let batches = [vec![reserve(1, 9, 4)], vec![end(1, 8, settled(1)), end(1, 8, CallEnd::Released)]];
+        let (answers, budgets) = run(budgets, &batches);
+        assert_eq!(answers[1], [MoneyAnswer::Unknown, MoneyAnswer::Unknown]);
+        let sums: Vec<_> = budgets.iter().map(|b| (b.spent, b.reserved)).collect();
+        assert_eq!(sums, [(usd(0), usd(0)), (usd(0), usd(4))]);
     }
 
     #[test]

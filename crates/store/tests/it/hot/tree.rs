@@ -1,8 +1,8 @@
 //! Parents and children.
 
 use windrow_core::{Clock, JobError, JobSeq, JobStatus, RunNo, RunOutcome};
-use windrow_store::fetch_all;
 use windrow_store::hot::{self, Added, CancelAnswer, End, Reopened, RunRef};
+use windrow_store::fetch_all;
 use windrow_test_support::on_both;
 
 use super::{Bench, done, ended, transient};
@@ -73,6 +73,34 @@ on_both! {
         let last = bench.claim(9).await.remove(0);
         assert_eq!(ended(&bench.end(last.at, done()).await).1, JobStatus::Completed);
         assert_eq!(reopen(&bench, parent).await, Reopened::NotEnded(JobStatus::Completed));
+    }
+
+    async fn a_parent_fails_by_what_failed_since_its_retry(test) {
+        let mut bench = Bench::new(&test).await;
+        let parent = bench.one(1).await;
+        let run = bench.claim(1).await.remove(0);
+        bench.add(run.at, &["a", "b"]).await;
+        bench.end(run.at, End::Await).await;
+        let children = bench.claim(2).await;
+        let fail = |code: &'static str| End::Fail { error: JobError::permanent(code, "no"), dead_letter: false };
+        bench.end(children[0].at, fail("early")).await;
+        bench.end(children[1].at, fail("earlier")).await;
+        let message = async |bench: &Bench| {
+            let mut conn = bench.db.read().await.unwrap();
+            let sql = "SELECT error FROM runs WHERE job_seq = $1 ORDER BY run DESC LIMIT 1";
+            fetch_all!(&mut conn, scalar String, sql, parent).unwrap().remove(0)
+        };
+        assert!(message(&bench).await.contains("early: no"));
+        let mut tx = bench.db.begin().await.unwrap();
+        hot::reopen(&mut tx, parent, None, bench.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        let again = bench.claim(9).await;
+        let (root, children): (Vec<_>, Vec<_>) = again.into_iter().partition(|c| c.at.job == parent);
+        bench.end(root[0].at, End::Await).await;
+        bench.end(children[0].at, done()).await;
+        bench.end(children[1].at, fail("late")).await;
+        let message = message(&bench).await;
+        assert!(message.contains("late: no") && !message.contains("early"), "{message}");
     }
 
     async fn a_cancel_takes_the_whole_tree(test) {
