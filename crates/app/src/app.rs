@@ -13,6 +13,7 @@ use windrow_json_schema::{Formats, Schema};
 use windrow_models::Models;
 use windrow_store::{Conn, MigrationSet, Store, Tx, UnitFuture};
 
+use crate::health::Successes;
 use crate::lookups::Lookups;
 use crate::watch::Watchers;
 use crate::webhooks::Webhooks;
@@ -48,6 +49,7 @@ pub struct AppInner {
     pub(crate) lookups: Lookups,
     /// When the schema was last found complete, on the monotonic clock.
     pub(crate) schema_seen: Mutex<Option<Duration>>,
+    pub(crate) successes: tokio::sync::Mutex<Successes>,
 }
 
 /// A workload that can't be served.
@@ -71,8 +73,8 @@ impl App {
         }
         let watchers = Watchers::new(parts.store.db().clone());
         let lookups = Lookups::new(parts.store.db().clone());
-        let schema_seen = Mutex::default();
-        Ok(Self(Arc::new(AppInner { parts, spec_schemas, watchers, lookups, schema_seen })))
+        let (schema_seen, successes) = (Mutex::default(), tokio::sync::Mutex::default());
+        Ok(Self(Arc::new(AppInner { parts, spec_schemas, watchers, lookups, schema_seen, successes })))
     }
 }
 

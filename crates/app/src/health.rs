@@ -1,14 +1,20 @@
 //! Is it ready.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use windrow_api_types::{Check, CheckState, Health, Ready, WorkloadHealth};
+use windrow_core::Timestamp;
 use windrow_store::{jobs, migrate};
 
 use crate::App;
 
 const SCHEMA_BELIEVED: Duration = Duration::from_secs(30);
+/// How long the last successes are taken for the last.
+const SUCCESSES_BELIEVED: Duration = Duration::from_secs(10);
+/// Among how many of the newest jobs they are looked for.
+const WINDOW: i64 = 10_000;
 
 impl App {
     /// The process is alive: this touches nothing.
@@ -57,18 +63,33 @@ impl App {
         Ok(())
     }
 
+    /// Anybody may ask, and often: the database is asked now and then. What was found once is kept, for a workload that had no job
+    /// among the newest since.
     async fn last_successes(&self, ready: bool) -> Vec<WorkloadHealth> {
-        let names: Vec<&str> = self.parts.workloads.names().collect();
-        let found = match self.parts.store.read().await {
-            Ok(mut conn) if ready => jobs::last_successes(&mut conn, &names).await.unwrap_or_default(),
-            _ => Vec::new(),
-        };
+        let now = self.parts.clock.monotonic();
+        let mut known = self.successes.lock().await;
+        if ready && known.read_at.is_none_or(|at| now.saturating_sub(at) >= SUCCESSES_BELIEVED) {
+            let found = async { jobs::last_successes(&mut self.parts.store.read().await?, WINDOW).await };
+            match found.await {
+                Ok(found) => known.at.extend(found),
+                Err(error) => tracing::warn!(%error, "the workloads' last successes could not be read"),
+            }
+            known.read_at = Some(now);
+        }
+        let names = self.parts.workloads.names();
         names
-            .into_iter()
             .map(|name| WorkloadHealth {
                 workload: name.to_owned(),
-                last_success_at: found.iter().find(|(workload, _)| workload == name).map(|(_, at)| *at),
+                last_success_at: known.at.get(name).copied(),
             })
             .collect()
     }
+}
+
+/// When each workload was last seen to complete a job.
+#[derive(Debug, Default)]
+pub(crate) struct Successes {
+    /// On the monotonic clock.
+    read_at: Option<Duration>,
+    at: BTreeMap<String, Timestamp>,
 }

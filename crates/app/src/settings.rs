@@ -37,10 +37,6 @@ pub struct AppSettings {
     pub run_deadline: Option<Duration>,
     /// By workload, where the configuration says something.
     pub run_deadline_by_workload: BTreeMap<String, Duration>,
-    /// How long objects of dead uploads are kept.
-    pub dead_uploads: Duration,
-    /// How long ledger rows are kept.
-    pub ledger: Duration,
 }
 
 impl Default for AppSettings {
@@ -59,8 +55,6 @@ impl Default for AppSettings {
             priority_by_workload: BTreeMap::new(),
             run_deadline: None,
             run_deadline_by_workload: BTreeMap::new(),
-            dead_uploads: Duration::from_secs(24 * 3600),
-            ledger: Duration::from_secs(90 * 24 * 3600),
         }
     }
 }
@@ -92,8 +86,6 @@ impl AppSettings {
             approval_above: config.limits.approval_above_usd,
             approval_above_by_workload: config.workloads.iter().filter_map(approval).collect(),
             priority_by_workload: config.workloads.iter().filter_map(priority).collect(),
-            dead_uploads: config.retention.dead_uploads,
-            ledger: config.retention.ledger,
             ..Self::default()
         }
     }

@@ -19,8 +19,10 @@ impl App {
         let head = own_head(&mut self.read().await?, actor.owner(), id).await?;
         let store = &self.parts.store;
         let answer = store.cancel(head.seq).await?;
-        // the sweeper would find them too: here they end before the answer
-        store.stop_children().await?;
+        // the keeper would find them too: here they end before the answer, if they can
+        if let Err(error) = store.stop_children().await {
+            tracing::warn!(%error, job_id = %id, "the children of a cancelled job end a little later");
+        }
         match answer {
             CancelAnswer::Cancelled | CancelAnswer::Asked => self.job_body(actor.owner(), id).await,
             CancelAnswer::AlreadyEnded(status) => {

@@ -28,10 +28,11 @@ struct Read {
 }
 
 impl App {
-    /// Submits each item as [`App::submit_job`] would; a bad one fails alone.
+    /// Submits each item as [`App::submit_job`] would; a bad one fails alone. When the database fails in the middle, what it took is
+    /// told as accepted and the rest as to be tried again: who repeated the whole batch would have jobs without a key twice.
     ///
     /// # Errors
-    /// [`AppError::BatchTooLarge`].
+    /// [`AppError::BatchTooLarge`]; what the database says when it took nothing.
     pub async fn submit_batch(&self, actor: &Actor, batch: BatchRequest) -> Result<BatchReply, AppError> {
         actor.may_write()?;
         let max = self.parts.settings.batch_max;
@@ -43,10 +44,18 @@ impl App {
         let (items, new) = self.sort_items(actor, read, &used).await?;
         let mut submitted = Vec::with_capacity(new.len());
         let mut new = new.into_iter().peekable();
+        let mut failed = None;
         while new.peek().is_some() {
-            submitted.extend(self.parts.store.submit(new.by_ref().take(CHUNK).collect()).await?);
+            match self.parts.store.submit(new.by_ref().take(CHUNK).collect()).await {
+                Ok(chunk) => submitted.extend(chunk),
+                Err(error) if submitted.is_empty() => return Err(error.into()),
+                Err(error) => {
+                    failed = Some(bare_problem(actor, &AppError::from(error)));
+                    break;
+                }
+            }
         }
-        Ok(reply(actor, items, &submitted))
+        Ok(reply(actor, items, &submitted, failed.as_ref()))
     }
 
     async fn used_keys(
@@ -108,17 +117,21 @@ fn read(item: Value) -> Result<Read, AppError> {
     Ok(Read { request, idempotency })
 }
 
-fn reply(actor: &Actor, items: Vec<Item>, submitted: &[Submitted]) -> BatchReply {
+/// `failed` is what those that no answer came for are told.
+fn reply(actor: &Actor, items: Vec<Item>, submitted: &[Submitted], failed: Option<&Problem>) -> BatchReply {
     let mut reply = BatchReply { accepted: 0, reused: 0, refused: 0, items: Vec::with_capacity(items.len()) };
     for (place, item) in items.into_iter().enumerate() {
         let answered = match item {
-            Item::Refused(error) => Err(error),
-            Item::Known { id, same } => known(id, same),
-            Item::New(at) => match submitted.get(at) {
-                Some(Submitted::Created { id, .. }) => Ok((*id, false)),
-                Some(Submitted::Reused { id, .. }) => known(*id, true),
-                Some(Submitted::Conflict { id, .. }) => known(*id, false),
-                None => unreachable!("a submit answers each of its items"),
+            Item::Refused(error) => Err(problem(actor, place, error)),
+            Item::Known { id, same } => known(id, same).map_err(|error| problem(actor, place, error)),
+            Item::New(at) => match (submitted.get(at), failed) {
+                (Some(Submitted::Created { id, .. }), _) => Ok((*id, false)),
+                (Some(Submitted::Reused { id, .. }), _) => Ok((*id, true)),
+                (Some(Submitted::Conflict { id, .. }), _) => {
+                    Err(problem(actor, place, AppError::IdempotencyConflict { job: *id }))
+                }
+                (None, Some(failed)) => Err(failed.clone()),
+                (None, None) => unreachable!("a submit answers each of its items"),
             },
         };
         match answered {
@@ -127,15 +140,10 @@ fn reply(actor: &Actor, items: Vec<Item>, submitted: &[Submitted]) -> BatchReply
                 let status = if reused { 200 } else { 202 };
                 reply.items.push(BatchItem { status, id: Some(id), reused, problem: None });
             }
-            Err(error) => {
+            Err(problem) => {
                 reply.refused += 1;
-                let problem = problem(actor, place, error);
-                reply.items.push(BatchItem {
-                    status: problem.status,
-                    id: None,
-                    reused: false,
-                    problem: Some(problem),
-                });
+                let status = problem.status;
+                reply.items.push(BatchItem { status, id: None, reused: false, problem: Some(problem) });
             }
         }
     }
@@ -146,10 +154,14 @@ fn known(id: JobId, same: bool) -> Result<(JobId, bool), AppError> {
     if same { Ok((id, true)) } else { Err(AppError::IdempotencyConflict { job: id }) }
 }
 
+fn bare_problem(actor: &Actor, error: &AppError) -> Problem {
+    Problem::new(error.status(), error.code(), error.to_string())
+        .with_request_id(actor.request_id.clone().unwrap_or_default())
+}
+
 /// Pointers lead from the batch's own root.
 fn problem(actor: &Actor, place: usize, error: AppError) -> Problem {
-    let problem = Problem::new(error.status(), error.code(), error.to_string())
-        .with_request_id(actor.request_id.clone().unwrap_or_default());
+    let problem = bare_problem(actor, &error);
     let errors = error.into_field_errors();
     problem.with_errors(
         errors

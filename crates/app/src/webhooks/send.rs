@@ -10,7 +10,7 @@ use url::{Host, Url};
 use super::Reach;
 use super::address::is_public;
 
-/// For the whole exchange.
+/// For the look-up of the name and the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a receiver may put us off.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -39,12 +39,20 @@ fn later(why: impl std::fmt::Display) -> Failure {
 /// The name is resolved once, every address is judged, and the connection goes to one of those: no second look-up can lead
 /// elsewhere. Redirects and proxies are not followed, the answer's body is not read.
 pub(super) async fn send(url: &str, message: Message, reach: Reach) -> Result<(), Failure> {
+    within(TIMEOUT, exchange(url, message, reach)).await
+}
+
+async fn within(limit: Duration, exchange: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let late = |_| Err(later(format!("no answer within {} s", limit.as_secs())));
+    tokio::time::timeout(limit, exchange).await.unwrap_or_else(late)
+}
+
+async fn exchange(url: &str, message: Message, reach: Reach) -> Result<(), Failure> {
     let url: Url = url.parse().map_err(|error| Failure::Never(format!("it is no URL: {error}")))?;
     let (name, addresses) = resolve(&url, reach).await?;
     let mut client = reqwest::Client::builder()
         .redirect(Policy::none())
         .no_proxy()
-        .timeout(TIMEOUT)
         .user_agent(concat!("windrow/", env!("CARGO_PKG_VERSION")));
     if let Some(name) = name {
         client = client.resolve_to_addrs(&name, &addresses);
@@ -100,6 +108,12 @@ async fn resolve(url: &Url, reach: Reach) -> Result<(Option<String>, Vec<SocketA
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_is_never_found_takes_no_longer_than_the_rest() {
+        let late = within(Duration::from_millis(10), std::future::pending()).await;
+        assert!(matches!(late, Err(Failure::Later { .. })), "{late:?}");
+    }
 
     #[tokio::test]
     async fn private_addresses_are_refused_by_number_and_by_name() {

@@ -5,12 +5,54 @@ use std::time::Duration;
 use serde_json::json;
 use windrow_api_types::{CommaList, Decision, JobListQuery, RetryJob};
 use windrow_app::AppSettings;
-use windrow_core::{Clock, ErrorClass, JobError, JobStatus, Role, RunOutcome};
-use windrow_store::hot::End;
+use windrow_core::{Clock, ErrorClass, JobError, JobId, JobStatus, Role, RunOutcome};
+use windrow_store::Dialect;
+use windrow_store::hot::{self, End};
 use windrow_test_support::app::TestAppOptions;
 use windrow_test_support::{TestApp, TestDb, on_both};
 
 on_both! {
+    async fn a_cancel_that_was_taken_is_told_though_the_children_could_not_be_stopped(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let parent = test.submit(&ada, json!({"text": "a"})).await;
+        let run = test.claim(1).await.remove(0);
+        let child = hot::NewChild {
+            id: JobId::new(&*test.clock),
+            key: "a".to_owned(),
+            workload: "echo".to_owned(),
+            spec: "{}".to_owned(),
+            spec_version: 1,
+            priority: None,
+        };
+        let mut tx = test.db.begin().await.unwrap();
+        hot::add_children(&mut tx, run.at, &[child], test.clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        test.end(&run, End::Await).await;
+        let (refuse, allow) = match test.db.dialect() {
+            Dialect::Sqlite => (
+                "CREATE TRIGGER no BEFORE INSERT ON runs WHEN NEW.outcome = 'cancelled' BEGIN SELECT RAISE(ABORT, 'no'); END",
+                "DROP TRIGGER no",
+            ),
+            Dialect::Postgres => (
+                "ALTER TABLE runs ADD CONSTRAINT no CHECK (outcome <> 'cancelled')",
+                "ALTER TABLE runs DROP CONSTRAINT no",
+            ),
+        };
+        let write = async |sql: &'static str| {
+            let mut tx = test.db.begin().await.unwrap();
+            tx.raw(sql).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        write(refuse).await;
+        let told = test.app.cancel_job(&ada, parent.id).await.unwrap();
+        assert_eq!(told.status, JobStatus::Waiting, "it ends when its child does");
+        write(allow).await;
+        test.app.parts.store.stop_children().await.unwrap();
+        assert_eq!(test.app.show_job(&ada, parent.id).await.unwrap().status, JobStatus::Cancelled);
+        test.finish().await;
+    }
+
     async fn jobs_are_paged_without_gaps_or_repeats(db) {
         let test = TestApp::start(db).await;
         let ada = test.actor("ada").await;

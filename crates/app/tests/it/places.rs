@@ -50,7 +50,10 @@ on_both! {
         assert_eq!(ready.workloads[0].last_success_at, None);
         test.submit(&ada, json!({"text": "a"})).await;
         test.complete_all().await;
-        assert_eq!(test.app.ready().await.workloads[0].last_success_at, Some(test.app.parts.clock.now()));
+        assert_eq!(test.app.ready().await.workloads[0].last_success_at, None, "it was asked a moment ago");
+        let completed = test.app.parts.clock.now();
+        test.clock.advance(Duration::from_secs(10));
+        assert_eq!(test.app.ready().await.workloads[0].last_success_at, Some(completed));
         migrate::rollback(&test.db, &[PLATFORM], 1).await.unwrap();
         test.clock.advance(Duration::from_secs(30));
         let ready = test.app.ready().await;

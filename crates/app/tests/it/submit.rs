@@ -48,6 +48,32 @@ on_both! {
         test.finish().await;
     }
 
+    async fn a_batch_that_breaks_off_tells_which_jobs_are_made(db) {
+        let test = TestApp::start(db).await;
+        let ada = test.actor("ada").await;
+        let refusal: &[&str] = match test.db.dialect() {
+            windrow_store::Dialect::Sqlite => &["CREATE TRIGGER no BEFORE INSERT ON jobs WHEN NEW.spec LIKE '%poison%' BEGIN SELECT RAISE(ABORT, 'no'); END"],
+            windrow_store::Dialect::Postgres => &["ALTER TABLE jobs ADD CONSTRAINT no CHECK (spec NOT LIKE '%poison%')"],
+        };
+        let mut tx = test.db.begin().await.unwrap();
+        for sql in refusal {
+            tx.raw(*sql).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let text = |n: usize| if n == 1200 { "poison" } else { "a" };
+        let jobs = (0..1500).map(|n| json!({"workload": "echo", "spec": {"text": text(n)}})).collect();
+        let reply = test.app.submit_batch(&ada, BatchRequest { jobs }).await.unwrap();
+        assert_eq!((reply.accepted, reply.refused, reply.items.len()), (1000, 500, 1500));
+        let made: HashSet<_> = reply.items[..1000].iter().map(|item| (item.status, item.id.unwrap())).collect();
+        assert_eq!(made.len(), 1000);
+        for item in &reply.items[1000..] {
+            let problem = item.problem.as_ref().unwrap();
+            assert!(item.id.is_none() && item.status >= 500 && problem.status == item.status, "{item:?}");
+        }
+        assert_eq!(test.complete_all().await, 1000);
+        test.finish().await;
+    }
+
     async fn a_job_is_queued_and_shown_as_it_was_pinned(db) {
         let test = TestApp::start(db).await;
         let mut ada = test.actor("ada").await;

@@ -136,8 +136,22 @@ on_both! {
         assert!(jobs::of_request(&mut tx, Some(BOB), "r-1", None, 10).await.unwrap().is_empty());
         assert_eq!(jobs::of_request(&mut tx, None, "r-1", Some((id, id)), 10).await.unwrap().len(), 1);
         assert_eq!(jobs::open_jobs(&mut tx).await.unwrap().len(), 2);
-        assert!(jobs::last_successes(&mut tx, &["echo"]).await.unwrap().is_empty());
+        assert!(jobs::last_successes(&mut tx, 10_000).await.unwrap().is_empty());
         assert!(objects::named(&mut tx, &["k".to_owned()]).await.unwrap().is_empty());
+    }
+
+    async fn the_last_successes_are_looked_for_among_the_newest_jobs_only(db) {
+        let db = migrated(&db).await;
+        let mut tx = db.begin().await.unwrap();
+        for (seq, second) in [(1, 10), (2, 20), (3, 30)] {
+            job(&mut tx, seq, ADA, None).await;
+            ended(&mut tx, seq, 1, ADA, RunOutcome::Completed, second, false).await;
+        }
+        execute!(&mut tx, "UPDATE jobs SET workload = 'old' WHERE seq = 1").unwrap();
+        let mut found = jobs::last_successes(&mut tx, 3).await.unwrap();
+        found.sort_unstable();
+        assert_eq!(found, [("echo".to_owned(), at(31)), ("old".to_owned(), at(11))]);
+        assert_eq!(jobs::last_successes(&mut tx, 2).await.unwrap(), [("echo".to_owned(), at(31))]);
     }
 
     async fn a_history_is_told_once_wherever_the_reader_comes_back(db) {
