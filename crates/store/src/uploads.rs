@@ -84,6 +84,12 @@ pub async fn stored(conn: &mut Conn, owner: OwnerId, id: UploadId) -> Result<Opt
     Ok(get(conn, owner, id).await?.filter(|upload| upload.status == UploadStatus::Stored))
 }
 
+/// The version of an upload's object that was verified: what a reader must ask for. None for other objects.
+pub async fn verified_etag(conn: &mut Conn, object_key: &str) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT etag FROM uploads WHERE object_key = $1 AND status = 'stored'";
+    Ok(fetch_optional!(conn, scalar Option<String>, sql, object_key)?.flatten())
+}
+
 /// The upload that a signed link names. The link is the permission: no owner is asked for.
 pub async fn of_link(conn: &mut Conn, id: UploadId) -> Result<Option<Upload>, StoreError> {
     let sql = "SELECT id, owner_id, status, purpose, filename, content_type, size, sha256, object_key, etag,

@@ -58,7 +58,7 @@ impl Workload for Generate {
         let mut conn = db.read().await?;
         let (pinned, document) =
             pinning::pin_spec(&mut conn, submit.owner, submit.models, spec, drawn % MAX_RANDOM_SEED).await?;
-        let key = match &pinned.spec.make_seeds {
+        let seed = match &pinned.spec.make_seeds {
             Some(_) => None,
             None => Some(seeds::locate(&mut conn, submit.owner, &pinned.spec.seed).await.map_err(refused)?),
         };
@@ -69,11 +69,11 @@ impl Workload for Generate {
             let make = pinned.spec.make_seeds.as_ref();
             make.map(|make| vec![make.seed_record(); estimate::SUBMIT_SAMPLE]).unwrap_or_default()
         };
-        let sample = match key {
+        let sample = match seed {
             None => made(),
-            Some(key) => {
+            Some(seed) => {
                 let requirements = document.schema_requirements.clone();
-                let judged = seeds::judge(submit.blob, &key, requirements, pinned.spec.on_invalid);
+                let judged = seeds::judge(submit.blob, &seed, requirements, pinned.spec.on_invalid);
                 judged
                     .await
                     .map_err(refused)?
@@ -154,7 +154,7 @@ async fn seed_of_job(conn: &mut Conn, job: &JobRecord) -> Result<SeedObject, Job
         return Ok(SeedObject::Inline { record: make.seed_record() });
     }
     match seeds::locate(conn, job.owner, &pinned.spec.seed).await {
-        Ok(key) => Ok(SeedObject::Stored { key }),
+        Ok(seed) => Ok(SeedObject::Stored { key: seed.key }),
         Err(SeedsError::Store(error)) => Err(unreadable(error)),
         Err(fault) => Err(JobError::user("seed_missing", fault)),
     }

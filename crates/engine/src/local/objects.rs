@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::io::ReaderStream;
 use windrow_api_types::worker::{RunRef, StoredObject};
 use windrow_blob::{BlobError, BlobErrorClass, ByteRange, ObjectAttributes, ObjectKey, Prefix, PutReceipt};
-use windrow_store::StoreError;
 use windrow_store::hot::{self, StorageUse};
+use windrow_store::{StoreError, uploads};
 
 use super::runs::Served;
 use super::{LocalEngine, at};
@@ -32,7 +32,14 @@ impl LocalEngine {
         let served = self.served(run).await?;
         let key = readable(key, &served)?;
         let range = range.map(|range| ByteRange::Between(range.start, range.end));
-        let reader = self.inner.parts.blob.stream(&key, range, None).await.map_err(blob_error)?;
+        let verified = match key.prefix() {
+            Prefix::SeedData | Prefix::Uploads | Prefix::Baseline => {
+                uploads::verified_etag(&mut self.store().read().await?, key.as_str()).await?
+            }
+            _ => None,
+        };
+        let blob = &self.inner.parts.blob;
+        let reader = blob.stream(&key, range, verified.as_deref()).await.map_err(blob_error)?;
         self.count_use(at(run, &served), GET).await?;
         Ok(reader.stream.map(|chunk| chunk.map_err(std::io::Error::other)).boxed())
     }

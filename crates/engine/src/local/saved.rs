@@ -141,8 +141,8 @@ pub(super) fn own_key(key: &str, served: &Served) -> Result<ObjectKey, EngineErr
     let parsed: ObjectKey =
         key.parse().map_err(|error| EngineError::Invalid(format!("the object key {key:?}: {error}")))?;
     let owner = served.owner_hash();
-    let folder = format!("/{owner}/{}/", served.record.id);
-    if parsed.owner() != Some(owner) || !key.contains(&folder) {
+    let folder = format!("{}/{owner}/{}/", parsed.prefix(), served.record.id);
+    if parsed.owner() != Some(owner) || !key.starts_with(&folder) {
         return Err(EngineError::Invalid(format!("{key} is not an object of this job")));
     }
     Ok(parsed)
@@ -190,4 +190,36 @@ fn free_usage(call: FreeCall) -> (CallId, CallUsage) {
 
 pub(super) fn micros(millis: u64) -> i64 {
     i64::try_from(millis.saturating_mul(1000)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use windrow_blob::{InstallationSalt, OwnerHash};
+    use windrow_core::{Clock as _, JobId, JobSeq, OwnerId, TestClock};
+
+    use super::*;
+    use crate::JobRecord;
+
+    #[test]
+    fn only_what_stands_in_the_jobs_own_folder_is_its_own() {
+        let clock = TestClock::shared();
+        let salt = InstallationSalt::from_bytes([1; 32]);
+        let [own, other] = [JobId::new(&*clock), JobId::new(&*clock)];
+        let record = JobRecord {
+            seq: JobSeq(1),
+            id: own,
+            owner: OwnerId(1),
+            parent: None,
+            child_key: None,
+            spec: Value::Null.into(),
+            submitted_at: clock.now(),
+            budget: None,
+            run: None,
+        };
+        let served = Served { record, workload: "w".to_owned(), budget: None, attempts: 0, salt };
+        let owner = OwnerHash::new(OwnerId(1), &salt);
+        assert!(own_key(&format!("artifacts/{owner}/{own}/run-1/a"), &served).is_ok());
+        own_key(&format!("artifacts/{owner}/{other}/run-1/a"), &served).unwrap_err();
+        own_key(&format!("artifacts/{owner}/{other}/{owner}/{own}/a"), &served).unwrap_err();
+    }
 }

@@ -12,7 +12,7 @@ use windrow_models::{Models, Usage};
 use windrow_store::Conn;
 
 use super::pinning::pin_spec;
-use super::seeds::{self, SeedsError};
+use super::seeds::{self, SeedData, SeedsError};
 use crate::estimate::{Estimate, EstimateError, ModelFacts, Range, estimate};
 use crate::seed::SeedRecord;
 use crate::spec::{JobSpec, PinnedSpec};
@@ -58,7 +58,7 @@ impl From<PrepareError> for EstimateFailure {
 pub struct Planned {
     pinned: PinnedSpec,
     template: CompiledTemplate,
-    seed_key: Option<String>,
+    seed_data: Option<SeedData>,
     lengths: Lengths,
 }
 
@@ -75,7 +75,7 @@ pub async fn plan(
     let (pinned, document) = pin_spec(conn, owner, models, spec, 0).await?;
     let fragments = pinned.template.fragments();
     let template = CompiledTemplate::compile(document, &fragments).map_err(EstimateFailure::Invalid)?;
-    let seed_key = match &pinned.spec.make_seeds {
+    let seed_data = match &pinned.spec.make_seeds {
         Some(_) => None,
         None => Some(seeds::locate(conn, owner, &pinned.spec.seed).await.map_err(seed_fault)?),
     };
@@ -86,7 +86,7 @@ pub async fn plan(
             .await
             .map_err(|error| EstimateFailure::Prepare(error.into()))?,
     };
-    Ok(Planned { pinned, template, seed_key, lengths: measured(recorded) })
+    Ok(Planned { pinned, template, seed_data, lengths: measured(recorded) })
 }
 
 /// A tenth of the answers is shorter than `low`, a twentieth is longer than `high`; `likely` is their mean, because sums
@@ -173,11 +173,11 @@ impl Planned {
 
     /// Renders a sample of the seed data and adds up what it would take.
     pub async fn estimate(&self, blob: &BlobStore, models: &Models) -> Result<Estimate, EstimateFailure> {
-        let records = match (&self.seed_key, &self.pinned.spec.make_seeds) {
-            (Some(key), _) => {
+        let records = match (&self.seed_data, &self.pinned.spec.make_seeds) {
+            (Some(seed), _) => {
                 let requirements = self.template.document().schema_requirements.clone();
                 let (records, report) =
-                    seeds::sample(blob, key, requirements, SAMPLE, false).await.map_err(seed_fault)?;
+                    seeds::sample(blob, seed, requirements, SAMPLE, false).await.map_err(seed_fault)?;
                 if records.is_empty() {
                     return Err(EstimateFailure::Invalid(seeds::faults(&report, "/seed")));
                 }

@@ -47,15 +47,23 @@ pub struct SeedLook {
     pub truncated: bool,
 }
 
+/// An object with seed data, and which version of it was verified; none where nobody but this installation can put it.
+#[derive(Clone, Debug)]
+pub struct SeedData {
+    pub key: String,
+    pub etag: Option<String>,
+}
+
 /// The object that a reference means to the caller.
 ///
 /// # Errors
 /// [`SeedsError::NotUsable`] says why there is none. Somebody else's upload is as good as none.
-pub async fn locate(conn: &mut Conn, owner: OwnerId, seed: &SeedRef) -> Result<String, SeedsError> {
+pub async fn locate(conn: &mut Conn, owner: OwnerId, seed: &SeedRef) -> Result<SeedData, SeedsError> {
     let id = match seed {
         SeedRef::Sample(name) => {
             let known = || samples::ALL.iter().map(|sample| sample.name).collect::<Vec<_>>().join(", ");
-            return samples::key(name).map(str::to_owned).ok_or_else(|| {
+            let sample = |key: &str| SeedData { key: key.to_owned(), etag: None };
+            return samples::key(name).map(sample).ok_or_else(|| {
                 SeedsError::NotUsable(format!("there is no sample named {name}; there are {}", known()))
             });
         }
@@ -66,7 +74,9 @@ pub async fn locate(conn: &mut Conn, owner: OwnerId, seed: &SeedRef) -> Result<S
     };
     match uploads::get(conn, owner, id).await? {
         None => Err(SeedsError::NotUsable(format!("you have no upload {id}"))),
-        Some(upload) if upload.status == UploadStatus::Stored => Ok(upload.object_key),
+        Some(upload) if upload.status == UploadStatus::Stored => {
+            Ok(SeedData { key: upload.object_key, etag: upload.etag })
+        }
         Some(upload) => Err(SeedsError::NotUsable(format!(
             "upload {id} is {}, not stored: put its bytes and complete it",
             upload.status
@@ -75,8 +85,12 @@ pub async fn locate(conn: &mut Conn, owner: OwnerId, seed: &SeedRef) -> Result<S
 }
 
 /// Validates the beginning of a seed file ([`LOOK_BYTES`], [`LOOK_PLAIN_BYTES`]) against a template's requirements.
-pub async fn look(blob: &BlobStore, key: &str, requirements: Vec<FieldPath>) -> Result<SeedLook, SeedsError> {
-    read(blob, key, move |reader| {
+pub async fn look(
+    blob: &BlobStore,
+    seed: &SeedData,
+    requirements: Vec<FieldPath>,
+) -> Result<SeedLook, SeedsError> {
+    read(blob, seed, move |reader| {
         let mut found = Found::new(reader, requirements);
         let truncated = found.walk(|_| true)?;
         Ok(SeedLook { report: found.into_report(), truncated })
@@ -89,11 +103,11 @@ pub async fn look(blob: &BlobStore, key: &str, requirements: Vec<FieldPath>) -> 
 /// ([`LOOK_BYTES`], [`LOOK_PLAIN_BYTES`]) is left for the run to judge.
 pub async fn judge(
     blob: &BlobStore,
-    key: &str,
+    seed: &SeedData,
     requirements: Vec<FieldPath>,
     on_invalid: OnError,
 ) -> Result<Result<Vec<serde_json::Value>, SeedReport>, SeedsError> {
-    read(blob, key, move |reader| {
+    read(blob, seed, move |reader| {
         let mut found = Found::new(reader, requirements);
         found.keep = Some(Kept { count: SUBMIT_SAMPLE, stride: 1, records: Vec::new() });
         let enough = SUBMIT_SAMPLE as u64;
@@ -114,12 +128,12 @@ pub async fn judge(
 /// With `first` only the first ones are read.
 pub async fn sample(
     blob: &BlobStore,
-    key: &str,
+    seed: &SeedData,
     requirements: Vec<FieldPath>,
     count: usize,
     first: bool,
 ) -> Result<(Vec<serde_json::Value>, SeedReport), SeedsError> {
-    read(blob, key, move |reader| sample_of(reader, requirements, count, first)).await
+    read(blob, seed, move |reader| sample_of(reader, requirements, count, first)).await
 }
 
 /// [`sample`] of a reader.
@@ -231,13 +245,13 @@ impl<'r> Found<'r> {
 /// Opens an object as seed data on a thread where reading may block.
 async fn read<T: Send + 'static>(
     blob: &BlobStore,
-    key: &str,
+    SeedData { key, etag }: &SeedData,
     work: impl FnOnce(SeedReader<'_>) -> Result<T, SeedError> + Send + 'static,
 ) -> Result<T, SeedsError> {
     let key: ObjectKey = key.parse().map_err(|error| {
         StoreError::invariant("uploads", "object_key", key, format!("it is no object key: {error}"))
     })?;
-    let stream = blob.stream(&key, None, None).await?.stream;
+    let stream = blob.stream(&key, None, etag.as_deref()).await?.stream;
     let source = SyncIoBridge::new(StreamReader::new(stream.map_err(std::io::Error::other)));
     aside(source, work).await.map_err(|error| match error {
         SeedError::Io(error) => {

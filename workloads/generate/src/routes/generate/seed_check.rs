@@ -30,10 +30,10 @@ pub(crate) async fn seed_check(
     let mut conn = state.app.read().await?;
     let resolved = templates::resolve(&mut conn, actor.owner(), &template, "/template").await;
     let (_, document, analysis) = resolved.map_err(|error| errors::template(error, ""))?;
-    let key = seeds::locate(&mut conn, actor.owner(), &seed).await.map_err(|e| errors::seeds(e, "/seed"))?;
+    let data = seeds::locate(&mut conn, actor.owner(), &seed).await.map_err(|e| errors::seeds(e, "/seed"))?;
     drop(conn);
     let requirements = document.schema_requirements;
-    let look = seeds::look(&state.app.parts.blob, &key, requirements.clone()).await;
+    let look = seeds::look(&state.app.parts.blob, &data, requirements.clone()).await;
     let look = look.map_err(|error| errors::seeds(error, "/seed"))?;
     let texts = |paths: Vec<FieldPath>| paths.iter().map(ToString::to_string).collect();
     let format = look.report.format.to_string();

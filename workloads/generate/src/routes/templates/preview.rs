@@ -58,13 +58,13 @@ pub(crate) async fn preview(
     let seed: SeedRef = request.seed.parse().map_err(|error| {
         ApiError::invalid("the preview is not valid", vec![FieldError::new("/seed", error)])
     })?;
-    let key = seeds::locate(&mut conn, owner, &seed).await.map_err(|e| errors::seeds(e, "/seed"))?;
+    let data = seeds::locate(&mut conn, owner, &seed).await.map_err(|e| errors::seeds(e, "/seed"))?;
     let (pinned, document, _) = templates::resolve_found(&mut conn, owner, found).await.map_err(refused)?;
     drop(conn);
     let template = CompiledTemplate::compile(document, &pinned.fragments())
         .map_err(|faults| ApiError::invalid("the template can't be rendered", faults))?;
     let requirements = template.document().schema_requirements.clone();
-    let (records, report) = seeds::sample(&state.app.parts.blob, &key, requirements, limit as usize, true)
+    let (records, report) = seeds::sample(&state.app.parts.blob, &data, requirements, limit as usize, true)
         .await
         .map_err(|e| errors::seeds(e, "/seed"))?;
     if records.is_empty() {
