@@ -20,7 +20,9 @@ pub(super) fn template(error: TemplateError, base: &str) -> ApiError {
         }
         TemplateError::Invalid(faults) => ApiError::invalid("the template is not valid", under(base, faults)),
         TemplateError::NameTaken(_) => ApiError::new(StatusCode::CONFLICT, "template_name_taken", error),
-        TemplateError::InUse(_) => ApiError::new(StatusCode::CONFLICT, "template_in_use", error),
+        TemplateError::InUse(_) | TemplateError::InUseByOthers => {
+            ApiError::new(StatusCode::CONFLICT, "template_in_use", error)
+        }
         TemplateError::Renamed { .. } => {
             ApiError::invalid("the template is not valid", vec![FieldError::new(base, error)])
         }

@@ -258,26 +258,40 @@ pub async fn set_visibility(
     Ok(changed == 1)
 }
 
-/// A job that is pinned to the template and has not ended. Open jobs stand in the engine's narrow tables, so the wide
-/// one is looked up by key only.
-pub async fn open_job(conn: &mut Conn, template: Uuid) -> Result<Option<JobId>, StoreError> {
+row! {
+    /// A job that uses a template.
+    pub struct OpenJob {
+        pub id: JobId,
+        pub owner_id: OwnerId,
+    }
+}
+
+/// A job that is pinned to the template and has not ended, one of `owner`'s before others'. Open jobs stand in the engine's narrow
+/// tables, so the wide one is looked up by key only.
+pub async fn open_job(
+    conn: &mut Conn,
+    template: Uuid,
+    owner: OwnerId,
+) -> Result<Option<OpenJob>, StoreError> {
     let pinned = conn.dialect().json_text("j.spec", &["template", "id"]);
     fetch_optional!(
         conn,
-        scalar Uuid,
+        OpenJob,
         AssertSqlSafe(format!(
-            "SELECT j.id FROM jobs j
+            "SELECT j.id, j.owner_id FROM jobs j
              WHERE j.parent_seq IS NULL AND {pinned} = $1 AND j.seq IN (
                  SELECT job_seq FROM running WHERE workload = 'generate'
                  UNION SELECT job_seq FROM ready WHERE workload = 'generate'
                  UNION SELECT job_seq FROM scheduled WHERE workload = 'generate'
                  UNION SELECT p.job_seq FROM parents p JOIN jobs w ON w.seq = p.job_seq AND w.workload = 'generate'
-                 UNION SELECT seq FROM jobs WHERE needs_approval AND approved_at IS NULL AND workload = 'generate')
-             LIMIT 1"
+                 UNION SELECT w.seq FROM jobs w JOIN job_status s ON s.job_seq = w.seq
+                     WHERE w.needs_approval AND w.approved_at IS NULL AND w.workload = 'generate'
+                       AND s.status = 'pending_approval')
+             ORDER BY CASE WHEN j.owner_id = $2 THEN 0 ELSE 1 END LIMIT 1"
         )),
         template.to_string(),
+        owner,
     )
-    .map(|id| id.map(JobId))
 }
 
 /// Removes the owner's own template; its versions stay for the jobs that were made from them. False when there is no

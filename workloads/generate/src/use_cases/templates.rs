@@ -28,6 +28,10 @@ pub enum TemplateError {
     Renamed { expected: String, found: String },
     #[error("job {0} uses this template and has not ended; cancel it or wait for its end")]
     InUse(JobId),
+    #[error(
+        "somebody else's job uses this template and has not ended; make it private, and wait for its end"
+    )]
+    InUseByOthers,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -247,8 +251,11 @@ pub async fn publish(
 /// Deletes the caller's own template, unless a job that has not ended is pinned to it.
 pub async fn delete(tx: &mut Tx, owner: OwnerId, id: Uuid, now: Timestamp) -> Result<(), TemplateError> {
     own(tx, owner, id).await?;
-    if let Some(job) = templates::open_job(tx, id).await? {
-        return Err(TemplateError::InUse(job));
+    match templates::open_job(tx, id, owner).await? {
+        Some(job) if job.owner_id == owner => return Err(TemplateError::InUse(job.id)),
+        // whose, and which, is nobody else's business
+        Some(_) => return Err(TemplateError::InUseByOthers),
+        None => {}
     }
     templates::delete(tx, id, owner, now).await?;
     Ok(())

@@ -1,7 +1,8 @@
 //! The routes, on both databases.
 
 use serde_json::{Value, json};
-use windrow_core::{JobStatus, PicoUsd, SystemClock};
+use windrow_core::{JobStatus, PicoUsd, Role, SystemClock};
+use windrow_store::{execute, fetch_one};
 use windrow_test_support::on_both;
 
 use crate::installation::{Installation, assert_status};
@@ -64,6 +65,7 @@ on_both! {
 
         // somebody else: nothing, until it is public; and then only to look at
         let path = format!("/v1/templates/{id}");
+        it.test.actor_with("mallory", Role::Contributor).await;
         it.be("mallory");
         for (method, path, body) in [
             ("GET", path.clone(), None),
@@ -80,8 +82,13 @@ on_both! {
             it.call(method, &path, body).await.expect(404);
         }
         it.be("alice");
-        let public = Some(("application/json", br#"{"visibility": "public"}"#.to_vec()));
-        it.call("PATCH", &path, public).await.expect(200);
+        let shown_to = |whom: &str| Some(("application/json", json!({"visibility": whom}).to_string().into_bytes()));
+        // what others are to use takes more than a first-seen user's role
+        let refused = it.call("PATCH", &path, shown_to("public")).await.expect(403).json();
+        assert_eq!(codes(&refused), (403, "role_too_low"));
+        it.call("PATCH", &path, shown_to("private")).await.expect(200);
+        it.test.actor_with("alice", Role::Contributor).await;
+        it.call("PATCH", &path, shown_to("public")).await.expect(200);
         it.be("mallory");
         assert_eq!(it.get(&path).await.expect(200).json()["mine"], false);
         it.call("DELETE", &path, None).await.expect(404);
@@ -119,6 +126,60 @@ on_both! {
         assert_eq!(codes(&problem), (409, "template_in_use"));
         assert_status(&it.finish(job.id).await, JobStatus::Completed);
         it.call("DELETE", &format!("/v1/templates/{id}"), None).await.expect(204);
+        it.test.finish().await;
+    }
+
+    async fn a_job_that_was_cancelled_unapproved_holds_no_template(db) {
+        let it = Installation::start(db, None).await;
+        let id = it.template(&TEMPLATE.replace(" by {{ author.name }}", "")).await;
+        let seed = it.upload(b"{\"title\": \"x\"}").await;
+        let job = it.submit(json!({"template": id, "seed": seed, "records": 3}), None).await;
+        it.post(&format!("/v1/jobs/{}/cancel", job.id), &json!({})).await.expect(200);
+        let unapproved = it.test.app.parts.store.unit(|tx| Box::pin(async move {
+            execute!(tx, "UPDATE jobs SET needs_approval = (1 = 1), approved_at = NULL")
+        }));
+        assert_eq!(unapproved.await.unwrap(), 1);
+        it.call("DELETE", &format!("/v1/templates/{id}"), None).await.expect(204);
+        it.test.finish().await;
+    }
+
+    async fn somebody_elses_job_keeps_a_template_and_is_not_named(db) {
+        let mut it = Installation::start(db, None).await;
+        it.test.actor_with("alice", Role::Contributor).await;
+        let id = it.template(&TEMPLATE.replace(" by {{ author.name }}", "")).await;
+        let path = format!("/v1/templates/{id}");
+        let public = Some(("application/json", br#"{"visibility": "public"}"#.to_vec()));
+        it.call("PATCH", &path, public).await.expect(200);
+        it.be("bob");
+        let seed = it.upload(b"{\"title\": \"x\"}").await;
+        let theirs = it.submit(json!({"template": id, "seed": seed, "records": 3}), None).await;
+        it.be("alice");
+        let problem = it.call("DELETE", &path, None).await.expect(409).json();
+        assert_eq!(codes(&problem), (409, "template_in_use"));
+        assert!(!problem.to_string().contains(&theirs.id.to_string()), "{problem}");
+        it.be("bob");
+        assert_status(&it.finish(theirs.id).await, JobStatus::Completed);
+        it.be("alice");
+        it.call("DELETE", &path, None).await.expect(204);
+        it.test.finish().await;
+    }
+
+    async fn bytes_that_were_not_verified_are_no_seed_data(db) {
+        let it = Installation::start(db, None).await;
+        let id = it.template(&TEMPLATE.replace(" by {{ author.name }}", "")).await;
+        let seed = it.upload(b"{\"title\": \"x\"}").await;
+        let spec = json!({"template": id, "seed": seed, "records": 3});
+        let job = it.submit(spec.clone(), None).await;
+        let key = fetch_one!(&mut it.test.app.parts.store.read().await.unwrap(), scalar String, "SELECT object_key FROM uploads").unwrap();
+        let other = bytes::Bytes::from_static(b"{\"title\": \"another\"}");
+        it.test.blob.put(&key.parse().unwrap(), other, &Default::default()).await.unwrap();
+        let job = it.finish(job.id).await;
+        assert_status(&job, JobStatus::Failed);
+        let why = job.error.unwrap().message;
+        assert!(why.contains("changed"), "{why}");
+        let check = json!({"seed": seed, "template": id});
+        let refused = it.post("/v1/generate/seed-check", &check).await;
+        assert!(refused.status.is_client_error(), "{}", String::from_utf8_lossy(&refused.body));
         it.test.finish().await;
     }
 

@@ -6,7 +6,7 @@ use crate::{ApiResult, ApiState, Caller, Path};
 
 /// List the runs of a job
 ///
-/// Newest first.
+/// Oldest first.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{job_id}/runs",

@@ -1,5 +1,6 @@
 use axum::extract::State;
 use uuid::Uuid;
+use windrow_core::Role;
 use windrow_rest::{ApiResult, ApiState, Caller, Json, Path, Problems};
 
 use super::head;
@@ -8,6 +9,8 @@ use crate::use_cases::templates;
 use crate::wire::{ChangeTemplate, TemplateHead, Visibility};
 
 /// Show a template to everybody, or to yourself alone
+///
+/// What others are to use takes the role `contributor`.
 #[utoipa::path(
     patch,
     path = "/v1/templates/{template_id}",
@@ -27,6 +30,9 @@ pub(crate) async fn change(
     let parts = &state.app.parts;
     let (owner, now) = (actor.owner(), parts.clock.now());
     let public = request.visibility == Visibility::Public;
+    if public {
+        actor.has_role(Role::Contributor)?;
+    }
     let written = parts.store.unit(move |tx| {
         Box::pin(async move { templates::publish(tx, owner, template_id, public, now).await })
     });
