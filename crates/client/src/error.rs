@@ -9,7 +9,11 @@ pub enum ClientError {
     /// The server refused; the problem says why (RFC 9457).
     #[error("{}", display_problem(.0))]
     Problem(Box<Problem>),
-    /// What came back is not what this client understands, such as a proxy's error page.
+    /// A refusal without a problem document: something between this client and the server answered, such as a proxy whose server
+    /// is being replaced.
+    #[error("{endpoint} answered {status} without a problem document: is something else in between?")]
+    Refused { endpoint: String, status: u16 },
+    /// What came back is not what this client understands.
     #[error("unexpected answer from {endpoint}: {reason}")]
     Unexpected { endpoint: String, reason: String },
     /// A local file could not be read or written.
@@ -30,10 +34,16 @@ impl ClientError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Problem(problem) => problem.status >= 500 || problem.status == 429,
+            Self::Problem(problem) => is_for_now(problem.status),
+            Self::Refused { status, .. } => is_for_now(*status),
             Self::Unexpected { .. } | Self::File { .. } => false,
         }
     }
+}
+
+/// Whether a status says that the fault is not the request's (RFC 9110, 15.6; RFC 6585, 4).
+const fn is_for_now(status: u16) -> bool {
+    status >= 500 || status == 429
 }
 
 /// The detail names the first fault, for those who read no further: each fault is printed once.
@@ -57,6 +67,14 @@ mod tests {
         let faults = faults.iter().map(|pointer| FieldError::new(*pointer, "is missing")).collect();
         let problem = Problem::new(422, "invalid_spec", detail.to_owned()).with_errors(faults);
         ClientError::Problem(Box::new(problem)).to_string()
+    }
+
+    #[test]
+    fn a_proxys_own_error_page_may_pass() {
+        let refused = |status| ClientError::Refused { endpoint: "http://a".to_owned(), status };
+        let passing: Vec<u16> =
+            [301, 404, 429, 500, 502, 503, 504].into_iter().filter(|s| refused(*s).is_transient()).collect();
+        assert_eq!(passing, [429, 500, 502, 503, 504]);
     }
 
     #[test]

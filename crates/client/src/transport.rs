@@ -110,7 +110,9 @@ impl Client {
         let body = response.bytes().await.map_err(|e| unreachable_error(&self.endpoint, &e))?;
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
-            Err(_) => Err(self.unexpected(format!("status {status} without a problem document"))),
+            Err(_) => {
+                Err(ClientError::Refused { endpoint: self.endpoint.to_string(), status: status.as_u16() })
+            }
         }
     }
 

@@ -77,7 +77,12 @@ impl Engine for RemoteEngine {
         let mut known = Vec::with_capacity(leases.len());
         for lease in leases {
             match unknown_version(&lease) {
-                Some(error) => drop(self.end(lease.run, RunEnd::Failed { error }).await?),
+                Some(error) => {
+                    // the other leases are this worker's all the same
+                    if let Err(error) = self.end(lease.run, RunEnd::Failed { error }).await {
+                        tracing::warn!(run = %lease.run, %error, "a lease that can't be read was not given back; it will lapse");
+                    }
+                }
                 None => known.push(lease),
             }
         }
@@ -258,7 +263,7 @@ fn engine_error(error: ClientError) -> EngineError {
             }
         }
         // A proxy's error page, or a server that is being replaced.
-        ClientError::Unreachable { .. } | ClientError::Unexpected { .. } => {
+        ClientError::Unreachable { .. } | ClientError::Unexpected { .. } | ClientError::Refused { .. } => {
             EngineError::Unavailable(error.to_string())
         }
         ClientError::File { .. } => EngineError::Invalid(error.to_string()),
@@ -270,6 +275,47 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// A server that hands out `leases` and fails at everything else, for as many requests.
+    fn server(leases: &[Lease], requests: usize) -> Endpoint {
+        use std::io::{BufRead as _, Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Endpoint::Url(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
+        let leases = json!({ "leases": leases }).to_string();
+        std::thread::spawn(move || {
+            for _ in 0..requests {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    reader.read_line(&mut head).unwrap();
+                }
+                let length = head.to_ascii_lowercase();
+                let length =
+                    length.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                reader.read_exact(&mut vec![0; length.unwrap_or(0)]).unwrap();
+                let (status, body) = if head.contains("/claim ") { (200, &*leases) } else { (500, "no") };
+                let size = body.len();
+                write!(
+                    stream,
+                    "HTTP/1.1 {status} x\r\ncontent-length: {size}\r\nconnection: close\r\n\r\n{body}"
+                )
+                .unwrap();
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_cannot_be_refused_takes_none_of_the_others_with_it() {
+        let lease = || crate::testing::MemoryEngine::new("w", json!({}), None).lease();
+        let (unknown, known) = (Lease { schema_version: SCHEMA_VERSION + 1, ..lease() }, lease());
+        let url = server(&[unknown, known.clone()], 2);
+        let client = windrow_client::Client::new(url, None).unwrap();
+        let engine = RemoteEngine::new(WorkerClient::new(client), "w");
+        let claimed = engine.claim(&ClaimRequest::default()).await.unwrap();
+        assert_eq!(claimed.iter().map(|lease| lease.run).collect::<Vec<_>>(), [known.run]);
+    }
 
     #[test]
     fn a_lease_of_another_version_is_refused_for_good() {

@@ -119,16 +119,20 @@ pub(crate) async fn watch(client: &Client, console: Console, id: JobId) -> Resul
     let mut last: Option<String> = None;
     let mut failures = 0;
     loop {
-        match follow(client, console, id, &mut last, &bar).await {
-            Ok(()) => failures = 0,
+        let followed = async {
+            follow(client, console, id, &mut last, &bar).await?;
+            client.get::<Job>(&format!("/v1/jobs/{id}")).await
+        };
+        let job = match followed.await {
+            Ok(job) => job,
             Err(error) if error.is_transient() && failures < 30 => {
                 failures += 1;
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 continue;
             }
             Err(error) => return Err(error.into()),
-        }
-        let job: Job = client.get(&format!("/v1/jobs/{id}")).await?;
+        };
+        failures = 0;
         if job.status.is_final() {
             bar.finish_and_clear();
             output::result(console, &job, |out| output::job_details(out, &job))?;

@@ -101,7 +101,7 @@ async fn welcome(
             let why = if keyless { "no worker key was given" } else { &problem.detail };
             Err(no_work(worker, why))
         }
-        Err(error @ ClientError::Unexpected { .. }) => {
+        Err(error @ (ClientError::Unexpected { .. } | ClientError::Refused { .. })) => {
             let text = "no Windrow that serves workers answers there; is the URL right?";
             Err(CommandError::new(ExitCode::Unreachable, anyhow!(error).context(text)))
         }
