@@ -11,24 +11,6 @@ use crate::response::Usage;
 /// The version of the built-in tables, stamped on ledger rows: the day they were taken.
 pub const TABLE_VERSION: &str = "2026-11-21";
 
-/// One vCPU for one second on AWS Fargate Spot (us-east-1): 0.01246 USD an hour, rounded up to a whole pico-USD
-/// (<https://aws.amazon.com/fargate/pricing/>, as of [`TABLE_VERSION`]).
-pub const FARGATE_SPOT_VCPU_SECOND: PicoUsd = per_second(12_460_000_000);
-
-/// One GB of memory for one second on AWS Fargate Spot (us-east-1): 0.00127 USD an hour, rounded up (same source).
-pub const FARGATE_SPOT_GB_SECOND: PicoUsd = per_second(1_270_000_000);
-
-/// One S3 PUT: 0.005 USD per 1,000 (<https://aws.amazon.com/s3/pricing/>, as of [`TABLE_VERSION`]).
-pub const S3_PUT: PicoUsd = PicoUsd::from_pico(5_000_000);
-
-/// One S3 GET: 0.0004 USD per 1,000 (same source).
-pub const S3_GET: PicoUsd = PicoUsd::from_pico(400_000);
-
-/// Pico-USD an hour as a price a second, rounded up: a ledger never says less than the bill.
-const fn per_second(pico_per_hour: i64) -> PicoUsd {
-    PicoUsd::from_pico((pico_per_hour + 3_599) / 3_600)
-}
-
 /// What a token costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -206,14 +188,6 @@ mod tests {
             assert!(error.starts_with("line 2: ") && error.contains(said), "{error}");
         }
         assert_eq!(read_table(MARKET).unwrap().len(), 1216);
-    }
-
-    #[test]
-    fn compute_and_storage_prices_are_the_listed_ones() {
-        assert_eq!(FARGATE_SPOT_VCPU_SECOND.saturating_mul(3600).to_string(), "0.0124600032");
-        assert_eq!(FARGATE_SPOT_GB_SECOND.saturating_mul(3600).to_string(), "0.0012700008");
-        assert_eq!(S3_PUT.saturating_mul(1000).to_string(), "0.005");
-        assert_eq!(S3_GET.saturating_mul(1000).to_string(), "0.0004");
     }
 
     #[test]

@@ -157,7 +157,8 @@ impl Models {
         }
         let model = Arc::new(self.build(served, &id, bare)?);
         if resolved.len() >= KEPT {
-            resolved.retain(|_, kept| Arc::strong_count(kept) > 1);
+            // What a model's limits count must outlive a flood of invented names.
+            resolved.retain(|id, kept| Arc::strong_count(kept) > 1 || self.is_configured(id));
         }
         resolved.insert(id, Arc::clone(&model));
         Ok(model)
@@ -207,6 +208,13 @@ impl Models {
         self.settings.prices.contains_key(name)
             || self.settings.limits.contains_key(name)
             || price::lookup(name).is_some()
+    }
+
+    /// Whether the settings or the price table name the model of this full id: there are only so many.
+    fn is_configured(&self, id: &str) -> bool {
+        let bare = id.split_once(':').map_or(id, |(_, bare)| bare);
+        let is_alias = |target: &String| target == id || target == bare;
+        self.is_known(id) || self.is_known(bare) || self.settings.aliases.values().any(is_alias)
     }
 
     fn unknown(&self, name: &str) -> ResolveError {

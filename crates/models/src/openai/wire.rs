@@ -45,7 +45,7 @@ impl<'a> ChatRequest<'a> {
         Self {
             model,
             messages: &request.messages,
-            temperature: request.temperature,
+            temperature: request.temperature.filter(|_| !reasons),
             max_tokens: (!reasons).then_some(request.max_tokens),
             max_completion_tokens: reasons.then_some(request.max_tokens),
             // Servers read it into a signed 64-bit integer.
@@ -55,8 +55,9 @@ impl<'a> ChatRequest<'a> {
     }
 }
 
-/// OpenAI's reasoning models take `max_completion_tokens` only; everybody else's servers know `max_tokens` for sure
-/// (<https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_tokens>).
+/// OpenAI's reasoning models take `max_completion_tokens` only, and refuse a temperature; everybody else's servers know
+/// `max_tokens` for sure (<https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_tokens>,
+/// <https://platform.openai.com/docs/guides/reasoning>).
 fn is_reasoning(model: &str) -> bool {
     let bare = model.rsplit('/').next().unwrap_or(model);
     ["o1", "o3", "o4", "gpt-5"].iter().any(|family| bare.starts_with(family))
@@ -202,6 +203,7 @@ mod tests {
         );
         let sent = serde_json::to_value(ChatRequest::new(&request, "gpt-5-mini")).unwrap();
         assert_eq!((&sent["max_completion_tokens"], sent.get("max_tokens")), (&json!(9), None));
+        assert_eq!(sent.get("temperature"), None, "it would be refused");
     }
 
     #[test]

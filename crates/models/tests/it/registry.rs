@@ -179,3 +179,17 @@ fn names_that_users_invent_do_not_pile_up() {
     }
     assert!(std::sync::Arc::ptr_eq(&models.resolve("local:kept").unwrap(), &kept));
 }
+
+#[test]
+fn invented_names_do_not_make_a_configured_model_forget_what_it_counted() {
+    let limits = [("openai:mine".to_owned(), Limits { requests_per_minute: Some(1), ..Limits::default() })];
+    let models = models(ModelsSettings { limits: limits.into(), allow_unpriced: true, ..settings() });
+    let counted = ["openai:mine", "gpt-4o", "cheap"]
+        .map(|name| std::sync::Arc::downgrade(&models.resolve(name).unwrap()));
+    let invented = std::sync::Arc::downgrade(&models.resolve("openai:invented").unwrap());
+    for n in 0..2000 {
+        models.resolve(&format!("openai:invented-{n}")).unwrap();
+    }
+    assert!(counted.iter().all(|model| model.upgrade().is_some()));
+    assert!(invented.upgrade().is_none(), "names that mean nothing are not kept for ever");
+}
