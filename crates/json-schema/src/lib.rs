@@ -3,6 +3,8 @@
 //! A crate of its own because its library is generic all through: whoever names it compiles it once more. It reads no
 //! file and no network: a reference to another document is an error of the schema.
 
+mod expansion;
+
 use std::fmt;
 
 use jsonschema::error::ValidationErrorKind;
@@ -33,13 +35,16 @@ impl Schema {
     /// Draft 2020-12, unless its `$schema` names another.
     ///
     /// # Errors
-    /// What is wrong with the schema, by the pointer into it.
+    /// What is wrong with the schema, by the pointer into it; also when its references come to so much, or lead in such a ring, that
+    /// checking a value could take very long.
     pub fn compile(schema: &Value, formats: Formats) -> Result<Self, FieldError> {
+        expansion::check(schema)?;
         let options = jsonschema::options().offline();
-        let built = options.should_validate_formats(formats == Formats::Checked).build(schema);
-        built
-            .map(Self)
-            .map_err(|error| FieldError::new(error.instance_path().as_str(), shorten(&error.to_string())))
+        let built = options
+            .should_validate_formats(formats == Formats::Checked)
+            .build(schema)
+            .map_err(|error| FieldError::new(error.instance_path().as_str(), shorten(&error.to_string())))?;
+        Ok(Self(built))
     }
 
     pub fn accepts(&self, value: &Value) -> bool {
