@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -46,19 +46,47 @@ impl DataDir {
         self.root.join("scratch")
     }
 
-    /// The socket of the directory's owner. A path too long for a socket goes to the temporary directory, under a name
-    /// that only this directory has.
-    pub(crate) fn socket(&self) -> PathBuf {
+    /// The socket of the directory's owner. A path too long for a socket goes to a folder of the user's own in the temporary
+    /// directory, under a name that only this directory has.
+    ///
+    /// # Errors
+    /// When that folder is not the user's alone.
+    pub(crate) fn socket(&self) -> anyhow::Result<PathBuf> {
         self.short("windrow.sock")
     }
 
-    fn short(&self, name: &str) -> PathBuf {
+    fn short(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.root.join(name);
         if path.as_os_str().len() <= MAX_SOCKET_PATH {
-            return path;
+            return Ok(path);
         }
         let digest = hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()));
-        std::env::temp_dir().join(format!("windrow-{}.sock", &digest[..16]))
+        let folder = private_folder(&std::env::temp_dir(), self.user()?)?;
+        Ok(folder.join(format!("{}.sock", &digest[..16])))
+    }
+
+    /// Whose the directory is.
+    fn user(&self) -> anyhow::Result<u32> {
+        let found = fs::metadata(&self.root);
+        Ok(found.with_context(|| format!("can't look at {}", self.root.display()))?.uid())
+    }
+
+    /// Makes sure that whoever listens on the directory's socket is its user, or root, before it is told any secret. Where nobody
+    /// listens, nobody is told.
+    pub(crate) async fn check_listener(&self) -> anyhow::Result<()> {
+        let socket = self.socket()?;
+        let Ok(stream) = tokio::net::UnixStream::connect(&socket).await else { return Ok(()) };
+        let listener =
+            stream.peer_cred().with_context(|| format!("can't see who is at {}", socket.display()))?;
+        let user = self.user()?;
+        anyhow::ensure!(
+            is_trusted(listener.uid(), user),
+            "{} is served by the user {}, and the data directory {} is the user {user}'s: nothing is sent there",
+            socket.display(),
+            listener.uid(),
+            self.root.display()
+        );
+        Ok(())
     }
 
     /// A socket for this process's own children, where others use the directory too. What processes that were killed left
@@ -75,7 +103,7 @@ impl DataDir {
                 let _another_was_faster = fs::remove_file(&path);
             }
         }
-        Ok(self.short(&format!("{CHILDREN}{}.sock", std::process::id())))
+        self.short(&format!("{CHILDREN}{}.sock", std::process::id()))
     }
 
     /// Takes the directory, if nobody has it. The holder's description goes into the lock file for others to read.
@@ -129,6 +157,31 @@ impl DataDir {
     }
 }
 
+/// Root may read a user's secrets anyway.
+fn is_trusted(uid: u32, user: u32) -> bool {
+    uid == user || uid == 0
+}
+
+/// A folder in `base`, where anybody may write, that is `user`'s alone.
+fn private_folder(base: &Path, user: u32) -> anyhow::Result<PathBuf> {
+    let folder = base.join(format!("windrow-{user}"));
+    match fs::DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| format!("can't make {}", folder.display()));
+        }
+        _ => {}
+    }
+    // a link is not followed: it might lead to a folder that changes hands
+    let found =
+        fs::symlink_metadata(&folder).with_context(|| format!("can't look at {}", folder.display()))?;
+    anyhow::ensure!(
+        found.is_dir() && is_trusted(found.uid(), user) && found.mode() & 0o077 == 0,
+        "{} must be a folder of the user {user} alone, for sockets: remove it, or choose a data directory with a shorter path",
+        folder.display()
+    );
+    Ok(folder)
+}
+
 struct Temporary {
     path: PathBuf,
     file: File,
@@ -165,6 +218,34 @@ mod tests {
         assert_eq!(dir.owner().as_deref(), Some("process 7"));
         drop(lock);
         assert!(dir.try_own("process 8").unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_socket_with_a_long_path_stands_where_nobody_else_can_put_one() {
+        let base = tempfile::tempdir().unwrap();
+        let long = DataDir::open(&base.path().join("d".repeat(120))).unwrap();
+        let user = long.user().unwrap();
+        let socket = long.socket().unwrap();
+        assert!(socket.as_os_str().len() <= MAX_SOCKET_PATH, "{}", socket.display());
+        let folder = fs::metadata(socket.parent().unwrap()).unwrap();
+        assert_eq!((folder.uid(), folder.mode() & 0o777), (user, 0o700));
+
+        let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        long.check_listener().await.unwrap();
+        fs::remove_file(&socket).unwrap();
+        long.check_listener().await.unwrap();
+        assert!(!is_trusted(user + 1, user));
+
+        let place = private_folder(base.path(), user).unwrap();
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(private_folder(base.path(), user).unwrap_err().to_string().contains("shorter path"));
+        fs::remove_dir(&place).unwrap();
+        std::os::unix::fs::symlink(folder_of(&socket), &place).unwrap();
+        private_folder(base.path(), user).unwrap_err();
+    }
+
+    fn folder_of(path: &Path) -> &Path {
+        path.parent().unwrap()
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Host for CommandHost {
         if let Some(server) = &config.client.server {
             return Ok(Client::new(Endpoint::Url(server.clone()), token)?);
         }
-        through_socket(&config, token)
+        through_socket(&config, token).await
     }
 
     async fn embedded(
@@ -59,7 +59,7 @@ impl Host for CommandHost {
                 Err(error) => error,
             }
         })?;
-        let client = socket_client(&running.platform.config, &running.platform.dir, None)?;
+        let client = socket_client(&running.platform.config, &running.platform.dir, None).await?;
         Ok(Box::new(EmbeddedServer { running, client }))
     }
 
@@ -82,7 +82,7 @@ impl CommandHost {
 }
 
 /// The server that owns the data directory.
-fn through_socket(config: &Config, token: Option<String>) -> Result<Client, CommandError> {
+async fn through_socket(config: &Config, token: Option<String>) -> Result<Client, CommandError> {
     let root = &config.data_dir;
     let advice = || {
         let place = root.display();
@@ -95,19 +95,24 @@ fn through_socket(config: &Config, token: Option<String>) -> Result<Client, Comm
         return Err(advice());
     }
     let dir = DataDir::open(root)?;
-    if !dir.socket().exists() {
+    if !dir.socket()?.exists() {
         return Err(advice());
     }
-    Ok(socket_client(config, &dir, token)?)
+    Ok(socket_client(config, &dir, token).await?)
 }
 
 /// Speaks through a directory's socket, as the local user unless a token says otherwise.
-pub(crate) fn socket_client(config: &Config, dir: &DataDir, token: Option<String>) -> anyhow::Result<Client> {
+pub(crate) async fn socket_client(
+    config: &Config,
+    dir: &DataDir,
+    token: Option<String>,
+) -> anyhow::Result<Client> {
+    dir.check_listener().await?;
     let token = match token {
         Some(token) => token,
         None => mint(config, dir, LOCAL_USER, TOKEN_LIFE)?,
     };
-    Ok(Client::new(Endpoint::Socket(dir.socket()), Some(token))?)
+    Ok(Client::new(Endpoint::Socket(dir.socket()?), Some(token))?)
 }
 
 /// A token of the installation's own issuer.

@@ -203,7 +203,7 @@ async fn serve_all(
     let socket = match (embedded, roles.worker) {
         (true, _) => {
             let routes = api.clone().merge(local_door::routes(platform.app.clone()));
-            Some((platform.dir.socket(), routes.merge(door)))
+            Some((platform.dir.socket()?, routes.merge(door)))
         }
         (false, true) => Some((platform.dir.children_socket()?, door)),
         (false, false) => None,

@@ -80,7 +80,7 @@ async fn show_all(config: &Config, server: &Server, demo: &Demo, console: Consol
     let dir = DataDir::open(&config.data_dir)?;
     let role = Some(Role::Contributor);
     let wish = Grant { sub: USER.to_owned(), role, reason: "windrow demo".to_owned() };
-    local_door::ask(&socket_client(config, &dir, None)?, &wish).await?;
+    local_door::ask(&socket_client(config, &dir, None).await?, &wish).await?;
     let token = mint(config, &dir, USER, Duration::from_secs(24 * 3600))?;
     let client =
         Client::new(Endpoint::Url(server.url.parse().context("the server's URL")?), Some(token.clone()))?;

@@ -85,8 +85,8 @@ pub(crate) async fn grant(
 async fn give(config: &Config, wish: Grant) -> Result<User, CommandError> {
     if matches!(config.database(), DatabaseTarget::Sqlite { .. }) {
         let dir = DataDir::open(&config.data_dir)?;
-        if dir.socket().exists() && dir.try_own("windrow token")?.is_none() {
-            return Ok(local_door::ask(&socket_client(config, &dir, None)?, &wish).await?);
+        if dir.socket()?.exists() && dir.try_own("windrow token")?.is_none() {
+            return Ok(local_door::ask(&socket_client(config, &dir, None).await?, &wish).await?);
         }
     }
     // a shared database is brought up to date by `db migrate`, when its operator says so

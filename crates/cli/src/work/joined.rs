@@ -85,7 +85,7 @@ struct Visitor<'a> {
 impl Visitor<'_> {
     /// None while the owner serves nobody.
     async fn enter(&self) -> Result<Option<(RemoteEngine, Attendance)>, CommandError> {
-        let client = Client::new(Endpoint::Socket(self.dir.socket()), None)?;
+        let client = Client::new(Endpoint::Socket(self.dir.socket()?), None)?;
         let worker = WorkerClient::of_child(client);
         let name = format!("{} {}", engines::worker_name(self.config), hex::encode(random::bytes::<4>()));
         match worker.attend(&name).await {
@@ -102,7 +102,7 @@ impl Visitor<'_> {
         owner: &str,
         stop: &CancellationToken,
     ) -> Result<Left, CommandError> {
-        let client = Client::new(Endpoint::Socket(self.dir.socket()), None)?;
+        let client = Client::new(Endpoint::Socket(self.dir.socket()?), None)?;
         let probes = probes::start(self.config, client).await?;
         let services = engines::services(self.config, compose::clock(), Arc::new(engine))?;
         let settings = engines::worker_settings(self.config, self.dir.scratch());
