@@ -105,6 +105,7 @@ impl LocalEngine {
         let _alone = self.inner.runs.claiming().await;
         self.let_in(request)?;
         self.release_strays().await?;
+        self.forget_ended().await;
         let registry = &self.inner.parts.registry;
         let leased = self.inner.settings.leased;
         let known = |name: &&str| {

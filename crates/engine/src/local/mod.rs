@@ -11,6 +11,7 @@ mod objects;
 mod processes;
 mod runs;
 mod saved;
+mod sweep;
 
 pub use counters::count_from_zero;
 pub use processes::Departure;

@@ -1,7 +1,7 @@
 //! The jobs whose runs this engine serves, and who has which run.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
@@ -49,6 +49,8 @@ pub(super) struct Runs {
     under_way: Arc<tokio::sync::RwLock<()>>,
     /// What runs have put and got since it was last written down.
     used: Mutex<HashMap<hot::RunRef, StorageUse>>,
+    /// How many runs must be handed out before it is asked which of them are over ([`super::sweep`]).
+    pub(super) sweep_at: AtomicUsize,
     /// Whether the database may hold runs in this worker's name that nobody runs.
     strays: AtomicBool,
     /// Set once nothing may be handed out any more; read and written by whoever is claiming.
@@ -204,11 +206,11 @@ impl Runs {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn handed_out(&self) -> MutexGuard<'_, HashMap<hot::RunRef, Holder>> {
+    pub(super) fn handed_out(&self) -> MutexGuard<'_, HashMap<hot::RunRef, Holder>> {
         self.handed_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn used(&self) -> MutexGuard<'_, HashMap<hot::RunRef, StorageUse>> {
+    pub(super) fn used(&self) -> MutexGuard<'_, HashMap<hot::RunRef, StorageUse>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -115,6 +115,7 @@ impl KeeperHandle {
 
         let reconcile = Rhythm::later(sweep_every, reconcile_every);
         self.spawn(ledger::OrphanedSums::new(parts), reconcile.clone());
+        self.spawn(tables::EndedWorkers::new(parts), reconcile.clone());
         self.spawn(reconcile::Reconciler::new(parts), reconcile);
     }
 

@@ -31,6 +31,8 @@ pub struct KeeperSettings {
     pub approval_wait: Duration,
     /// How long a job is kept after its end. 90 days.
     pub keep_jobs: Duration,
+    /// How long the row of a worker that ended is kept at least; a claim of its own may still commit after its death. 24 h.
+    pub keep_workers: Duration,
     /// How long ledger rows are kept once they are in the sums. 90 days.
     pub keep_ledger: Duration,
     /// How often new ledger rows are added to the sums that people see; budgets don't wait for it. 15 s.
@@ -60,6 +62,7 @@ impl Default for KeeperSettings {
             keep_unfinished: DAY,
             approval_wait: 30 * DAY,
             keep_jobs: 90 * DAY,
+            keep_workers: DAY,
             keep_ledger: 90 * DAY,
             roll_up_every: Duration::from_secs(15),
             vacuum_every: Duration::from_secs(15),

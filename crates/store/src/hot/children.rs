@@ -5,7 +5,7 @@ use windrow_core::{JobId, JobSeq, JobStatus, PicoUsd, Priority, Timestamp};
 
 use super::{Fenced, RunRef};
 use crate::fault::Guard;
-use crate::{Col, Notes, Sql, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, json_rows};
+use crate::{Col, Notes, Sql, StoreError, Tx, execute, fetch_all, fetch_optional, json_rows};
 
 /// A child to be made. Owner, budget, trace and request id are its parent's; it is queued at once.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -153,11 +153,4 @@ pub async fn children_page(
          LEFT JOIN results r ON r.job_seq = j.seq LEFT JOIN checkpoints c ON c.job_seq = j.seq
          WHERE j.parent_seq = $1 AND j.seq > $2 ORDER BY j.seq LIMIT $3";
     fetch_all!(conn, Child, sql, parent, after, limit)
-}
-
-/// How many children a job has, and how many of those have not ended.
-pub async fn children_count(conn: &mut crate::Conn, parent: JobSeq) -> Result<(i64, i64), StoreError> {
-    let sql = "SELECT (SELECT count(*) FROM jobs WHERE parent_seq = $1),
-         coalesce((SELECT open - CASE WHEN held THEN 1 ELSE 0 END FROM parents WHERE job_seq = $1), 0)";
-    fetch_one!(conn, (i64, i64), sql, parent)
 }

@@ -31,7 +31,7 @@ pub use checkpoint::{
     Checkpoint, JournalLine, Part, Progress, SaveAnswer, checkpoint, journal, parts_page, progress, save,
     saved,
 };
-pub use children::{Added, Child, NewChild, add_children, children_count, children_page};
+pub use children::{Added, Child, NewChild, add_children, children_page};
 pub use claim::{Caps, CheckpointState, ClaimRequest, Claimed, Cursor, SUSPECT_AFTER, claim};
 pub use end::{Closing, End, EndRun, Ended, EndedRun, Output, end_runs};
 pub use events::{Event, NewEvent, append_events, events_page};
@@ -43,8 +43,8 @@ pub use retention::{Deleted, OldJobs, delete_trees, forget_saves, old_jobs, old_
 pub use schedule::{Due, schedule_due};
 pub use submit::{NewBudget, NewJob, Submitted, submit};
 pub use workers::{
-    Beat, Observations, WorkerKind, beat, boot, bury, forget_worker, held_runs, installation, leave,
-    live_beats, register_worker,
+    Beat, Observations, WorkerKind, beat, boot, bury, forget_worker, forgotten_workers, held_runs,
+    installation, leave, live_beats, register_worker, sweep_workers,
 };
 
 use windrow_core::{JobSeq, RunNo};

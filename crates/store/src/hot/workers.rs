@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 use windrow_core::{JobSeq, RunNo, Timestamp, WorkerId};
 
 use super::RunRef;
 use crate::fault::Guard;
-use crate::{Conn, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional};
+use crate::{Conn, ListOf, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, json_ints};
 
 /// How a worker's death is found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +53,39 @@ pub async fn register_worker(
 /// Removes a worker that holds nothing any more: while it holds a run, a rescuer must find it.
 pub async fn forget_worker(tx: &mut Tx, worker: WorkerId) -> Result<(), StoreError> {
     execute!(tx, "DELETE FROM workers WHERE id = $1", worker).map(drop)
+}
+
+/// Workers that ended before `before`, in the order of their ids after `after`, and that nothing names any more; with the last
+/// id that was looked at, none when that was all.
+///
+/// Reads all of `runs` when there are any, so that it belongs on a reader and not often.
+pub async fn forgotten_workers(
+    conn: &mut Conn,
+    after: WorkerId,
+    before: Timestamp,
+    limit: u32,
+) -> Result<(Vec<WorkerId>, Option<WorkerId>), StoreError> {
+    let ended =
+        "SELECT id FROM workers WHERE id > $1 AND state <> 'live' AND ended_at < $2 ORDER BY id LIMIT $3";
+    let ended = fetch_all!(conn, scalar i64, ended, after, before, limit)?;
+    let Some(last) = ended.last().copied() else { return Ok((Vec::new(), None)) };
+    let member = conn.dialect().member("worker_id", "$1", ListOf::Int);
+    let named = format!(
+        "SELECT worker_id FROM running WHERE {member} UNION SELECT worker_id FROM runs WHERE {member}"
+    );
+    let named = fetch_all!(conn, scalar i64, AssertSqlSafe(named), json_ints(ended.iter().copied()))?;
+    let free = ended.into_iter().filter(|id| !named.contains(id)).map(WorkerId).collect();
+    Ok((free, Some(WorkerId(last))))
+}
+
+/// Removes workers that [`forgotten_workers`] gave, unless something names them after all; gives how many.
+pub async fn sweep_workers(tx: &mut Tx, workers: &[WorkerId]) -> Result<u64, StoreError> {
+    let member = tx.dialect().member("id", "$1", ListOf::Int);
+    let sql = format!(
+        "DELETE FROM workers WHERE {member} AND state <> 'live'
+           AND NOT EXISTS (SELECT 1 FROM running r WHERE r.worker_id = workers.id)"
+    );
+    execute!(tx, AssertSqlSafe(sql), json_ints(workers.iter().map(|worker| worker.0)))
 }
 
 /// One sign of life. Sent outside the batcher, so that no job can delay it.

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use windrow_blob::{BlobError, ObjectAttributes, ObjectKey, OwnerHash, Prefix};
 use windrow_core::{ArtifactId, CallId, JobError, LedgerKind, PicoUsd, UploadId, UploadStatus};
 use windrow_engine::{JobContext, Outcome, RunError};
-use windrow_store::Tx;
 use windrow_store::artifacts::{self, NewArtifact, Resource};
 use windrow_store::hot::{self, CallUsage, Checkpoint};
 use windrow_store::ledger::{self, GroupBy};
 use windrow_store::uploads::{self, Upload, Verified};
+use windrow_store::{Tx, fetch_all};
 use windrow_test_support::on_both;
 
 use super::*;
@@ -20,7 +20,7 @@ use crate::keeper::artifacts::Artifacts;
 use crate::keeper::integrity::Integrity;
 use crate::keeper::jobs::{Approvals, OldJobs};
 use crate::keeper::ledger::{OldRows, OrphanedSums, RollUps};
-use crate::keeper::tables::{EndedLeases, Vacuum};
+use crate::keeper::tables::{EndedLeases, EndedWorkers, Vacuum};
 use crate::keeper::uploads::Uploads;
 
 /// Saves rows in a table that is but a number, and may refuse to discard them.
@@ -286,6 +286,35 @@ on_both! {
         kept.advance(91 * DAY);
         turn(&mut OldJobs::new(&kept.parts)).await;
         assert_eq!((kept.status(run.id).await, hoarder.rows.load(Ordering::SeqCst)), (None, 7));
+    }
+
+    async fn workers_that_nothing_names_go_a_day_after_their_end(db) {
+        let kept = Kept::new(db).await;
+        kept.submit(kept.job("echo")).await;
+        let run = kept.claim_one().await;
+        kept.end(&run, End::Complete(None)).await;
+        kept.submit(kept.job("echo")).await;
+        let holder = kept.worker(WorkerKind::Process).await;
+        kept.claim(holder, 1).await;
+        let (left, alive) = (kept.worker(WorkerKind::Process).await, kept.worker(WorkerKind::Remote).await);
+        let workers = async || {
+            let mut conn = kept.store().read().await.unwrap();
+            fetch_all!(&mut conn, scalar i64, "SELECT id FROM workers ORDER BY id").unwrap()
+        };
+        let all = workers().await;
+        assert_eq!(all.len(), 4);
+        // all have ended but the last, and one of them holds a run that nobody has rescued yet
+        for worker in all.iter().filter(|id| **id != alive.0) {
+            kept.store().leave(windrow_core::WorkerId(*worker)).await.unwrap();
+        }
+        let mut sweep = EndedWorkers::new(&kept.parts);
+        kept.advance(DAY);
+        turn(&mut sweep).await;
+        assert_eq!(workers().await, all, "a claim of its own may still commit");
+        kept.advance(Duration::from_micros(1));
+        turn(&mut sweep).await;
+        let rest: Vec<i64> = all.into_iter().filter(|id| *id != left.0).collect();
+        assert_eq!(workers().await, rest);
     }
 
     async fn the_ledger_is_summed_up_once_and_its_old_rows_go(db) {
