@@ -17,77 +17,89 @@ const MIN_LOG_KEEP: u64 = 256 << 10;
 const MAX_LINK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub(crate) fn validate(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut check = |holds: bool, name: &str, message: &str| {
-        if !holds {
-            problems.push(Problem::new(name, message));
-        }
-    };
-    let Config { auth, worker, retry, storage, database, server, .. } = config;
-    let local = config.app_env.is_local();
-
-    let key = server.secret_key.as_ref().map_or(MIN_SECRET_KEY, |key| key.expose().chars().count());
-    check(key >= MIN_SECRET_KEY, "WINDROW_SECRET_KEY", "it must have at least 32 characters");
-    check(
-        auth.mode != AuthMode::Insecure || local,
-        "WINDROW_AUTH",
-        "insecure, which believes any token, is allowed with APP_ENV=local only; use jwks or local",
-    );
-    check(
-        auth.default_owner.is_none() || local,
-        "WINDROW_DEFAULT_OWNER",
-        "requests without a token are allowed with APP_ENV=local only; unset it",
-    );
-    check(
-        !config.webhooks.allow_private || local,
-        "WINDROW_WEBHOOKS_ALLOW_PRIVATE",
-        "webhooks to private addresses, by which users could look into this network, are allowed with APP_ENV=local only; unset it",
-    );
-    if auth.mode == AuthMode::Jwks {
-        check(
-            config.issuer().is_some(),
-            "WINDROW_AUTH_ISSUER",
-            "it must be set with WINDROW_AUTH=jwks (or COGNITO_USER_POOL_ID, with its region in front or in AWS_REGION)",
-        );
-        check(
-            !auth.audience.is_empty() || !auth.client_id.is_empty(),
-            "WINDROW_AUTH_AUDIENCE",
-            "it must be set with WINDROW_AUTH=jwks (or WINDROW_AUTH_CLIENT_ID): else any client's tokens would pass",
-        );
-    }
-    check(worker.beat > Duration::ZERO, "WINDROW_BEAT", "it must be longer than zero");
-    check(
-        worker.lapse >= worker.beat.saturating_mul(3),
-        "WINDROW_LAPSE",
-        "it must be at least three times WINDROW_BEAT, or one late beat costs a worker its runs",
-    );
-    for (value, name) in [(worker.poll, "WINDROW_POLL"), (worker.cancel_poll, "WINDROW_CANCEL_POLL")] {
-        check(value > Duration::ZERO, name, "it must be longer than zero");
-    }
-    let timeout = config.models.timeout;
-    check(timeout > Duration::ZERO, "WINDROW_MODEL_TIMEOUT", "it must be longer than zero");
-    check(retry.base <= retry.cap, "WINDROW_RETRY_BASE", "it must not be longer than WINDROW_RETRY_CAP");
-    for (value, name) in [
-        (storage.upload_link_ttl, "WINDROW_UPLOAD_LINK_TTL"),
-        (storage.download_link_ttl, "WINDROW_DOWNLOAD_LINK_TTL"),
-    ] {
-        let allowed = value > Duration::ZERO && value <= MAX_LINK;
-        check(allowed, name, "it must be longer than zero and at most seven days");
-    }
-    check(
-        database.min_connections <= database.max_connections,
-        "WINDROW_DATABASE_MIN_CONNECTIONS",
-        "it must not be more than WINDROW_DATABASE_MAX_CONNECTIONS",
-    );
-    let keep = config.log.keep;
-    check(
-        keep == 0 || keep >= MIN_LOG_KEEP,
-        "WINDROW_LOG_KEEP",
-        "it must be at least 256KiB, or 0 to keep none",
-    );
+    let mut problems = validate_access(config);
+    problems.extend(validate_numbers(config));
     problems.extend(validate_database(config));
     problems.extend(validate_models(config));
     problems
+}
+
+/// Whether something holds, of which setting it is said, and what to do when it does not.
+type Rule = (bool, &'static str, &'static str);
+
+fn broken(rules: impl IntoIterator<Item = Rule>) -> Vec<Problem> {
+    let broken = rules.into_iter().filter(|(holds, ..)| !holds);
+    broken.map(|(_, name, message)| Problem::new(name, message)).collect()
+}
+
+/// Who is let in, and where to.
+fn validate_access(config: &Config) -> Vec<Problem> {
+    let Config { auth, server, .. } = config;
+    let local = config.app_env.is_local();
+    let jwks = auth.mode == AuthMode::Jwks;
+    let key = server.secret_key.as_ref().map_or(MIN_SECRET_KEY, |key| key.expose().chars().count());
+    broken([
+        (key >= MIN_SECRET_KEY, "WINDROW_SECRET_KEY", "it must have at least 32 characters"),
+        (
+            auth.mode != AuthMode::Insecure || local,
+            "WINDROW_AUTH",
+            "insecure, which believes any token, is allowed with APP_ENV=local only; use jwks or local",
+        ),
+        (
+            auth.default_owner.is_none() || local,
+            "WINDROW_DEFAULT_OWNER",
+            "requests without a token are allowed with APP_ENV=local only; unset it",
+        ),
+        (
+            !config.webhooks.allow_private || local,
+            "WINDROW_WEBHOOKS_ALLOW_PRIVATE",
+            "webhooks to private addresses, by which users could look into this network, are allowed with APP_ENV=local only; unset it",
+        ),
+        (
+            !jwks || config.issuer().is_some(),
+            "WINDROW_AUTH_ISSUER",
+            "it must be set with WINDROW_AUTH=jwks (or COGNITO_USER_POOL_ID, with its region in front or in AWS_REGION)",
+        ),
+        (
+            !jwks || !auth.audience.is_empty() || !auth.client_id.is_empty(),
+            "WINDROW_AUTH_AUDIENCE",
+            "it must be set with WINDROW_AUTH=jwks (or WINDROW_AUTH_CLIENT_ID): else any client's tokens would pass",
+        ),
+    ])
+}
+
+/// Times and sizes.
+fn validate_numbers(config: &Config) -> Vec<Problem> {
+    let Config { worker, retry, storage, database, .. } = config;
+    let some = |time: Duration| time > Duration::ZERO;
+    let link = |time: Duration| some(time) && time <= MAX_LINK;
+    let longer = "it must be longer than zero";
+    let week = "it must be longer than zero and at most seven days";
+    let keep = config.log.keep;
+    broken([
+        (some(worker.beat), "WINDROW_BEAT", longer),
+        (
+            worker.lapse >= worker.beat.saturating_mul(3),
+            "WINDROW_LAPSE",
+            "it must be at least three times WINDROW_BEAT, or one late beat costs a worker its runs",
+        ),
+        (some(worker.poll), "WINDROW_POLL", longer),
+        (some(worker.cancel_poll), "WINDROW_CANCEL_POLL", longer),
+        (some(config.models.timeout), "WINDROW_MODEL_TIMEOUT", longer),
+        (retry.base <= retry.cap, "WINDROW_RETRY_BASE", "it must not be longer than WINDROW_RETRY_CAP"),
+        (link(storage.upload_link_ttl), "WINDROW_UPLOAD_LINK_TTL", week),
+        (link(storage.download_link_ttl), "WINDROW_DOWNLOAD_LINK_TTL", week),
+        (
+            database.min_connections <= database.max_connections,
+            "WINDROW_DATABASE_MIN_CONNECTIONS",
+            "it must not be more than WINDROW_DATABASE_MAX_CONNECTIONS",
+        ),
+        (
+            keep == 0 || keep >= MIN_LOG_KEEP,
+            "WINDROW_LOG_KEEP",
+            "it must be at least 256KiB, or 0 to keep none",
+        ),
+    ])
 }
 
 fn validate_database(config: &Config) -> Vec<Problem> {

@@ -1,5 +1,7 @@
 //! What a workload hands to the composition root: one [`Plugin`] value with its name, engine part, migrations, routes
 //! and commands. It is the only thing of the platform's doors that a workload sees besides `rest`'s parts.
+//!
+//! It holds types and no work: no SQL, no route of its own, no file, and nothing of any one workload.
 
 mod command;
 

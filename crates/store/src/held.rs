@@ -3,7 +3,7 @@
 use windrow_core::{BudgetId, ErrorClass, JobError, JobId, JobSeq, OwnerId, PicoUsd, Timestamp};
 
 use crate::hot::RunRef;
-use crate::{Conn, Sql, StoreError, fetch_all, fetch_one, fetch_optional};
+use crate::{Conn, Sql, StoreError, fetch_all, fetch_optional};
 
 crate::row! {
     /// A job, as the writes of its runs need it.
@@ -55,15 +55,6 @@ pub async fn error_of(conn: &mut Conn, at: RunRef) -> Result<Option<JobError>, S
     let sql = "SELECT class, code, error FROM runs WHERE job_seq = $1 AND run = $2";
     let row = fetch_optional!(conn, RunError, sql, at.job, at.run)?;
     Ok(row.and_then(|row| Some(JobError::new(row.class?, row.code?, row.error?))))
-}
-
-/// The job at the root of a job's tree.
-pub async fn root(conn: &mut Conn, job: JobSeq) -> Result<JobSeq, StoreError> {
-    let sql = "WITH RECURSIVE up (seq, parent_seq) AS (
-             SELECT seq, parent_seq FROM jobs WHERE seq = $1
-             UNION ALL SELECT j.seq, j.parent_seq FROM jobs j JOIN up ON j.seq = up.parent_seq
-         ) SELECT seq FROM up WHERE parent_seq IS NULL";
-    fetch_one!(conn, scalar i64, sql, job).map(JobSeq)
 }
 
 crate::row! {

@@ -8,7 +8,7 @@ use windrow_api_types::worker::{EndReply, NewArtifact, Output, RunEnd, RunRef, S
 use windrow_core::{ArtifactId, ErrorClass, JobError, JobStatus, RetryPolicy, RunOutcome};
 use windrow_store::artifacts::{self, Resource};
 use windrow_store::hot::{self, End, EndRun, Ended, EndedRun};
-use windrow_store::{Tx, held};
+use windrow_store::{Tx, jobs};
 
 use super::counters::count_retries;
 use super::runs::Served;
@@ -160,7 +160,7 @@ impl LocalEngine {
         }
         let (clock, now) = (&self.inner.parts.clock, self.now());
         let job = &served.record;
-        let resource = Resource::job(held::root(tx, job.seq).await?);
+        let resource = Resource::job(jobs::root(tx, job.seq).await?);
         for artifact in new {
             own_key(&artifact.object.key, served).map_err(unusable)?;
             let row = artifacts::NewArtifact {
