@@ -55,7 +55,7 @@ while True:
             end = run(job, lease, stop)
             if not stop:
                 call("POST", f"{lease}/complete", end)
-            elif "lease_lost" not in stop:  # cancelled, or its budget is spent
+            elif "lease_lost" not in stop:  # somebody cancelled it
                 call("POST", f"{lease}/release")
         except Refused as why:
             print(f"{lease}: {why}", file=sys.stderr)  # the run is tried again once its lease is over

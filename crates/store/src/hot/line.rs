@@ -66,13 +66,6 @@ fn row(place: &Place) -> Row<'_> {
 /// job, deleted its `running`, `parents` or `scheduled` row, or won a conditional update of its `jobs` row: nothing else
 /// keeps a job from being in line twice.
 pub(super) async fn enqueue(tx: &mut Tx, places: &[Place], now: Timestamp) -> Result<(), StoreError> {
-    static READY: Sql = Sql::new(|dialect| {
-        let rows = dialect.rows("$1", "i", COLUMNS);
-        format!(
-            "INSERT INTO ready (priority, workload, owner_id, run_at, job_seq, run, attempts, lost)
-             SELECT priority, workload, owner_id, run_at, job_seq, run, attempts, lost FROM {rows}"
-        )
-    });
     static SCHEDULED: Sql = Sql::new(|dialect| {
         let rows = dialect.rows("$1", "i", COLUMNS);
         format!(
@@ -82,13 +75,30 @@ pub(super) async fn enqueue(tx: &mut Tx, places: &[Place], now: Timestamp) -> Re
     });
     let (due, later): (Vec<Row<'_>>, Vec<Row<'_>>) =
         places.iter().map(row).partition(|(_, _, _, run_at, ..)| *run_at <= now.as_micros());
-    if !due.is_empty() {
-        tx.note(Notes { work: true, ..Notes::default() });
-        execute!(tx, READY.of(tx.dialect()), json_rows(&due))?;
-    }
+    put(tx, &due).await?;
     if !later.is_empty() {
         tx.note(Notes { later: true, ..Notes::default() });
         execute!(tx, SCHEDULED.of(tx.dialect()), json_rows(&later))?;
+    }
+    Ok(())
+}
+
+/// The same for jobs that wait for nothing any more, whatever their places say: the time of day may have gone back since.
+pub(super) async fn enqueue_due(tx: &mut Tx, places: &[Place]) -> Result<(), StoreError> {
+    put(tx, &places.iter().map(row).collect::<Vec<_>>()).await
+}
+
+async fn put(tx: &mut Tx, due: &[Row<'_>]) -> Result<(), StoreError> {
+    static READY: Sql = Sql::new(|dialect| {
+        let rows = dialect.rows("$1", "i", COLUMNS);
+        format!(
+            "INSERT INTO ready (priority, workload, owner_id, run_at, job_seq, run, attempts, lost)
+             SELECT priority, workload, owner_id, run_at, job_seq, run, attempts, lost FROM {rows}"
+        )
+    });
+    if !due.is_empty() {
+        tx.note(Notes { work: true, ..Notes::default() });
+        execute!(tx, READY.of(tx.dialect()), json_rows(due))?;
     }
     Ok(())
 }

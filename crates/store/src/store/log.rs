@@ -14,6 +14,9 @@ use crate::{Conn, Db, StoreError, fetch_one};
 const PASSIVE_PAGES: i64 = 500;
 const RESTART_PAGES: i64 = 2_000;
 
+/// A long read lets the log grow beyond any restart; the first one after it cuts the file to this many bytes.
+const LENGTH_KEPT: &str = "PRAGMA journal_size_limit = 33554432";
+
 /// How often the log's length is looked at while there are commits.
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -43,6 +46,7 @@ impl WriteAheadLog {
     pub(super) async fn take_over(db: &Db) -> Result<Self, StoreError> {
         let mut writer = db.writer().await?;
         writer.raw("PRAGMA wal_autocheckpoint = 0").await?;
+        writer.raw(LENGTH_KEPT).await?;
         let shared = Arc::new(Shared::default());
         let task = tokio::spawn(passive(db.clone(), Arc::clone(&shared)));
         Ok(Self { db: db.clone(), shared, task })

@@ -8,7 +8,7 @@ use super::parents::{delete_parents, lock_parents, write_parents};
 use super::unrun::{Unrun, after};
 use super::{Closing, ParentRow, close_unrun};
 use crate::hot::jobs::{Head, Hold, heads, last_runs};
-use crate::hot::line::{Place, enqueue};
+use crate::hot::line::{Place, enqueue_due};
 use crate::{StoreError, Tx, fetch_one, fetch_optional};
 
 /// Counts down from a parent's open children.
@@ -123,7 +123,7 @@ async fn go_on(
             }
         }
     }
-    enqueue(tx, &places, now).await?;
+    enqueue_due(tx, &places).await?;
     let closed = close_unrun(tx, &unrun, &[], closing, now).await?;
     after(tx, &closed, closing, now).await
 }

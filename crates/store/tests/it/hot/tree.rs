@@ -1,8 +1,10 @@
 //! Parents and children.
 
+use std::time::Duration;
+
 use windrow_core::{Clock, JobError, JobSeq, JobStatus, RunNo, RunOutcome};
-use windrow_store::hot::{self, Added, CancelAnswer, End, Reopened, RunRef};
 use windrow_store::fetch_all;
+use windrow_store::hot::{self, Added, CancelAnswer, End, EndRun, Reopened, RunRef};
 use windrow_test_support::on_both;
 
 use super::{Bench, done, ended, transient};
@@ -36,6 +38,21 @@ on_both! {
         let last = bench.claim(9).await.remove(0);
         bench.end(last.at, done()).await;
         assert_eq!(bench.count("SELECT count(*) FROM parents").await, 0);
+    }
+
+    async fn a_parent_is_woken_at_once_though_the_clock_went_back_since_it_waits(test) {
+        let mut bench = Bench::new(&test).await;
+        let parent = bench.one(1).await;
+        let run = bench.claim(1).await.remove(0);
+        bench.add(run.at, &["a"]).await;
+        let mut tx = bench.db.begin().await.unwrap();
+        let an_hour_on = bench.now().plus(Duration::from_secs(3600));
+        hot::end_runs(&mut tx, &[EndRun { at: run.at, end: End::Await }], an_hour_on).await.unwrap();
+        tx.commit().await.unwrap();
+        let child = bench.claim(9).await.remove(0);
+        bench.end(child.at, done()).await;
+        let woken = bench.claim(9).await;
+        assert_eq!(woken.iter().map(|run| run.at.job).collect::<Vec<_>>(), [parent]);
     }
 
     async fn a_dead_child_stops_its_siblings_and_fails_its_parent_and_a_retry_takes_both_back(test) {
