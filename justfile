@@ -4,10 +4,11 @@
 test:
     scripts/test
 
-# What compiles in seconds: formatting, layers, documents, file sizes.
-check:
+# All static checks: formatting, layers, documents, file sizes, dependencies, lints. Under 3 minutes when warm.
+check: clippy
     cargo fmt --all --check
     cargo xtask check
+    . scripts/env.sh && cargo deny --log-level error check bans licenses sources
 
 # Who may depend on whom.
 layers:

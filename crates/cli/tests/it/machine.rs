@@ -46,3 +46,16 @@ fn like(wrapper: &mut Command, command: &Command) {
 pub fn up_within(windrow: &Windrow, limits: &str) -> Server {
     Server::start(within(limits, &windrow.command(&["up", "--data-dir", "data", "--port", "0", "--json"])))
 }
+
+/// Waits for the end of a server under whose database the disk has failed: it says so, and what to do.
+pub fn ends_by_its_disk(server: &mut Server) {
+    let (code, log) = server.ended();
+    assert_eq!(code, 1, "{log}");
+    for part in [
+        "the database's disk failed; nothing acknowledged is lost",
+        "free space or mend the disk, then restart",
+    ] {
+        assert!(log.contains(part), "{part:?} is missing in:\n{log}");
+    }
+    assert!(!log.contains("panicked"), "{log}");
+}
