@@ -134,6 +134,10 @@ impl Workload for Noop {
         json!({"type": "object"})
     }
 
+    fn has_load(&self) -> bool {
+        false
+    }
+
     async fn run(&self, ctx: JobContext, _input: Value) -> Result<Outcome, RunError> {
         (self.ran)(ctx.lease().run.job);
         self.count.fetch_add(1, Ordering::Relaxed);

@@ -73,6 +73,10 @@ impl Workload for RemoteWorkload {
     }
 
     /// Never called: engines hand its runs out to nobody but those who come through the protocol.
+    fn has_load(&self) -> bool {
+        false
+    }
+
     async fn run(&self, _ctx: JobContext, _input: Value) -> Result<Outcome, RunError> {
         let problem = format!("the runs of {} are done by remote workers only", self.name);
         Err(JobError::transient("remote_only", problem).into())

@@ -147,6 +147,11 @@ pub trait Workload: Send + Sync {
         Ok(())
     }
 
+    /// Whether `load` does anything: one that doesn't needs no connection at the start of its runs.
+    fn has_load(&self) -> bool {
+        true
+    }
+
     /// Where the database is: reads what the run needs.
     async fn load(&self, _conn: &mut Conn, _job: &JobRecord) -> Result<Value, JobError> {
         Ok(Value::Null)

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tracing::Instrument as _;
 use windrow_api_types::worker::{ClaimRequest, Lease, RunEnd, RunRef, SCHEMA_VERSION};
 use windrow_core::{JobError, TraceParent};
@@ -203,8 +204,12 @@ impl LocalEngine {
         }
         let traceparent = traceparent(run, &claimed);
         let span = load_span(run, &claimed, traceparent);
-        let conn = self.reader(reader).await?;
-        let input = workload.load(conn, &served.record).instrument(span).await?;
+        let input = if workload.has_load() {
+            let conn = self.reader(reader).await?;
+            workload.load(conn, &served.record).instrument(span).await?
+        } else {
+            Value::Null
+        };
         let limits = workload.limits();
         let set = self.inner.settings.limits.get(&claimed.workload).copied().unwrap_or_default();
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

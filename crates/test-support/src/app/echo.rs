@@ -78,6 +78,10 @@ impl Workload for Echo {
         Ok(())
     }
 
+    fn has_load(&self) -> bool {
+        false
+    }
+
     async fn run(&self, ctx: JobContext, _input: Value) -> Result<Outcome, RunError> {
         let spec: Value = ctx.spec()?;
         Ok(Outcome::Done(Output { result: spec, artifacts: Vec::new() }))

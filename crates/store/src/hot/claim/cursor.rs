@@ -135,7 +135,9 @@ impl Cursor {
                 // the next row of the same time has a higher number
                 Some((_, row)) => {
                     let job = JobSeq(row.job_seq.0.saturating_add(1));
-                    Some(Mark { run_at: row.due_at, job, set_at: tick, empty })
+                    // as it moves on it grows old all the same: below it may stand what came late
+                    let set_at = pair.mark.map_or(tick, |mark| mark.set_at);
+                    Some(Mark { run_at: row.due_at, job, set_at, empty })
                 }
                 None => pair.mark.map(|mark| Mark { empty, ..mark }),
             };

@@ -21,7 +21,7 @@ use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, Priority, RunNo, Timestamp,
 use super::RunRef;
 use crate::{Dialect, StoreError, Tx};
 use caps::Headroom;
-use pairs::{Pair, find_pairs};
+use pairs::{Pair, Way, find_pairs};
 use pick::pick;
 
 /// Who claims what.
@@ -151,9 +151,11 @@ pub async fn claim(
     }
     cursor.expire(tick);
     let mut headroom = Headroom::new(&request.caps);
-    for priority in Priority::ALL {
+    // one walk for all priorities: on an idle worker two of three find nothing
+    let found = find(tx, request, cursor, &Priority::ALL, request.slots).await?;
+    for (priority, pairs) in Priority::ALL.into_iter().zip(found) {
         let mut round = Round { request, priority, cursor: &mut *cursor, headroom: &mut headroom, now, tick };
-        round.run(tx, &mut claimed).await?;
+        round.run(tx, pairs, &mut claimed).await?;
         if claimed.len() >= request.slots {
             break;
         }
@@ -162,6 +164,26 @@ pub async fn claim(
         super::leases::grant(tx, claimed.iter().map(|claimed| claimed.at)).await?;
     }
     Ok(claimed)
+}
+
+/// The pairs of each of these priorities, as far as one walk finds them.
+async fn find(
+    tx: &mut Tx,
+    request: &ClaimRequest,
+    cursor: &Cursor,
+    priorities: &[Priority],
+    wanted: usize,
+) -> Result<Vec<Option<Vec<Pair>>>, StoreError> {
+    let way = |priority: &Priority| {
+        let segments = cursor.segments(*priority, &request.workloads, wanted);
+        Way { priority: *priority, segments }
+    };
+    let ways: Vec<Way> = priorities.iter().map(way).collect();
+    let found = find_pairs(tx, &ways, wanted).await?;
+    let start = |(priority, pairs): (&Priority, Option<Vec<Pair>>)| {
+        pairs.map(|pairs| cursor.start_anywhere(*priority, pairs))
+    };
+    Ok(priorities.iter().zip(found).map(start).collect())
 }
 
 /// The claims of one priority.
@@ -176,8 +198,14 @@ struct Round<'a, 'c> {
 
 impl Round<'_, '_> {
     /// Shares the free slots among the pairs, round after round, until they are full or nothing is left. What comes up
-    /// short with marks is looked at again without: woken parents and late commits stand below a mark.
-    async fn run(&mut self, tx: &mut Tx, claimed: &mut Vec<Claimed>) -> Result<(), StoreError> {
+    /// short with marks is looked at again without: woken parents and late commits stand below a mark. `first` are the pairs
+    /// of the first round, if they are known.
+    async fn run(
+        &mut self,
+        tx: &mut Tx,
+        mut first: Option<Vec<Pair>>,
+        claimed: &mut Vec<Claimed>,
+    ) -> Result<(), StoreError> {
         let mut fresh = !self.cursor.has_marks(self.priority);
         let mut blocked = 0;
         loop {
@@ -186,7 +214,13 @@ impl Round<'_, '_> {
                 return Ok(());
             }
             let asked = wanted + blocked;
-            let mut pairs = self.find(tx, asked).await?;
+            let mut pairs = match first.take() {
+                Some(first) => first,
+                None => {
+                    let found = find(tx, self.request, self.cursor, &[self.priority], asked).await?;
+                    found.into_iter().flatten().flatten().collect()
+                }
+            };
             let found = pairs.iter().filter(|pair| !pair.is_empty()).count();
             self.headroom.read(tx, &pairs).await?;
             pairs.retain(|pair| self.headroom.has_room(pair));
@@ -228,11 +262,5 @@ impl Round<'_, '_> {
         let taken = rows.len();
         claimed.extend(rows.into_iter().map(|row| row.into_claimed(self.now)));
         Ok(taken)
-    }
-
-    async fn find(&self, tx: &mut Tx, wanted: usize) -> Result<Vec<Pair>, StoreError> {
-        let segments = self.cursor.segments(self.priority, &self.request.workloads, wanted);
-        let pairs = find_pairs(tx, self.priority, &segments, wanted).await?;
-        Ok(self.cursor.start_anywhere(self.priority, pairs))
     }
 }

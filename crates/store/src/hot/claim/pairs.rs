@@ -47,6 +47,36 @@ pub(super) enum Segment {
     },
 }
 
+/// The way around the pairs of one priority.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) priority: Priority,
+    pub(super) segments: Vec<Segment>,
+}
+
+/// Owners of one workload between two, both excluded, of one priority; `way` and `place` say which segment it is.
+struct Gap<'a> {
+    way: usize,
+    place: usize,
+    rank: i64,
+    workload: &'a str,
+    low: i64,
+    high: i64,
+}
+
+fn gaps(ways: &[Way]) -> Vec<Gap<'_>> {
+    let mut gaps = Vec::new();
+    for (way, Way { priority, segments }) in ways.iter().enumerate() {
+        for (place, segment) in segments.iter().enumerate() {
+            if let Segment::Gap { workload, low, high } = segment {
+                let rank = i64::from(priority.rank());
+                gaps.push(Gap { way, place, rank, workload, low: *low, high: *high });
+            }
+        }
+    }
+    gaps
+}
+
 /// From pair to pair, gap by gap: each step is one descent of the index, which finds the next owner of the gap or, with
 /// none, leads to the next gap. The walk is in order and stops when enough are found, so that a round never skips pairs.
 /// Disabled owners are passed over.
@@ -54,13 +84,13 @@ const WALK_POSTGRES: &str = "
 WITH RECURSIVE walk(place, owner_id) AS (
     SELECT CAST(1 AS bigint), (
         SELECT r.owner_id FROM ready r
-        WHERE r.priority = $1 AND r.workload = ($2::text[])[1] AND r.owner_id > ($3::bigint[])[1]
+        WHERE r.priority = ($1::bigint[])[1] AND r.workload = ($2::text[])[1] AND r.owner_id > ($3::bigint[])[1]
           AND r.owner_id < ($4::bigint[])[1]
         ORDER BY r.owner_id LIMIT 1)
     UNION ALL
     SELECT s.place, (
         SELECT r.owner_id FROM ready r
-        WHERE r.priority = $1 AND r.workload = ($2::text[])[s.place] AND r.owner_id > s.low
+        WHERE r.priority = ($1::bigint[])[s.place] AND r.workload = ($2::text[])[s.place] AND r.owner_id > s.low
           AND r.owner_id < ($4::bigint[])[s.place]
         ORDER BY r.owner_id LIMIT 1)
     FROM walk w CROSS JOIN LATERAL (
@@ -80,88 +110,84 @@ ORDER BY owner_id LIMIT 1";
 
 pub(super) const DISABLED: Text = "SELECT 1 FROM disabled_owners WHERE owner_id = ?1";
 
-/// Up to `wanted` pairs along the segments, in their order.
+/// Up to `wanted` pairs along each way, in their order. The walk stops when it has found so many: none for the ways that it
+/// has not come to the end of by then, but for the first.
 pub(super) async fn find_pairs(
     tx: &mut Tx,
-    priority: Priority,
-    segments: &[Segment],
+    ways: &[Way],
     wanted: usize,
-) -> Result<Vec<Pair>, StoreError> {
-    let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
-    let mut found = match tx.dialect() {
-        Dialect::Postgres => walk_postgres(tx, priority, segments, limit).await?,
-        Dialect::Sqlite => walk_sqlite(tx, priority, segments, limit).await?,
-    }
-    .into_iter()
-    .peekable();
-    let mut pairs = Vec::new();
-    for (place, segment) in segments.iter().enumerate() {
-        match segment {
-            Segment::Known(pair) => pairs.push(pair.clone()),
-            Segment::Gap { workload, .. } => {
-                while let Some((_, owner)) = found.next_if(|(at, _)| *at == place) {
-                    pairs.push(Pair::new(workload.clone(), owner, None));
+) -> Result<Vec<Option<Vec<Pair>>>, StoreError> {
+    let gaps = gaps(ways);
+    let found = match tx.dialect() {
+        Dialect::Postgres => walk_postgres(tx, &gaps, wanted).await?,
+        Dialect::Sqlite => walk_sqlite(tx, &gaps, wanted).await?,
+    };
+    let stopped_in = found.get(wanted.saturating_sub(1)).and_then(|(gap, _)| Some(gaps.get(*gap)?.way));
+    let mut found = found.into_iter().filter_map(|(gap, owner)| Some((gaps.get(gap)?, owner))).peekable();
+    let mut along = Vec::with_capacity(ways.len());
+    for (way, Way { segments, .. }) in ways.iter().enumerate() {
+        let mut pairs = Vec::new();
+        for (place, segment) in segments.iter().enumerate() {
+            match segment {
+                Segment::Known(pair) => pairs.push(pair.clone()),
+                Segment::Gap { workload, .. } => {
+                    while let Some((_, owner)) =
+                        found.next_if(|(gap, _)| (gap.way, gap.place) == (way, place))
+                    {
+                        pairs.push(Pair::new(workload.clone(), owner, None));
+                    }
                 }
             }
         }
+        let mut shares = 0;
+        pairs.retain(|pair| {
+            shares += usize::from(!pair.is_empty());
+            shares <= wanted
+        });
+        let whole = way == 0 || stopped_in.is_none_or(|stopped| way < stopped);
+        along.push(whole.then_some(pairs));
     }
-    let mut shares = 0;
-    pairs.retain(|pair| {
-        shares += usize::from(!pair.is_empty());
-        shares <= wanted
-    });
-    Ok(pairs)
+    Ok(along)
 }
 
+/// The owners found, each with the index of its gap.
 async fn walk_postgres(
     tx: &mut Tx,
-    priority: Priority,
-    segments: &[Segment],
-    limit: i64,
+    gaps: &[Gap<'_>],
+    wanted: usize,
 ) -> Result<Vec<(usize, OwnerId)>, StoreError> {
-    let (mut places, mut workloads, mut lows, mut highs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (place, segment) in segments.iter().enumerate() {
-        if let Segment::Gap { workload, low, high } = segment {
-            places.push(place);
-            workloads.push(workload.as_str());
-            lows.push(*low);
-            highs.push(*high);
-        }
-    }
     let sql = sqlx::SqlSafeStr::into_sql_str(WALK_POSTGRES);
     let Arm::Postgres(conn) = tx.arm(&sql)? else { unreachable!("asked for by dialect") };
     let rows = sqlx::query_as::<Postgres, (i64, i64)>(sql)
-        .bind(i64::from(priority.rank()))
-        .bind(workloads)
-        .bind(lows)
-        .bind(highs)
-        .bind(limit)
+        .bind(gaps.iter().map(|gap| gap.rank).collect::<Vec<_>>())
+        .bind(gaps.iter().map(|gap| gap.workload).collect::<Vec<_>>())
+        .bind(gaps.iter().map(|gap| gap.low).collect::<Vec<_>>())
+        .bind(gaps.iter().map(|gap| gap.high).collect::<Vec<_>>())
+        .bind(i64::try_from(wanted).unwrap_or(i64::MAX))
         .fetch_all(conn)
         .await
         .map_err(|error| StoreError::from_sqlx(WALK_POSTGRES, error))?;
-    let place = |gap: i64| usize::try_from(gap - 1).ok().and_then(|gap| places.get(gap).copied());
-    Ok(rows.into_iter().filter_map(|(gap, owner)| Some((place(gap)?, OwnerId(owner)))).collect())
+    // arrays begin at 1
+    let found = |(gap, owner)| Some((usize::try_from(gap).ok()?.checked_sub(1)?, OwnerId(owner)));
+    Ok(rows.into_iter().filter_map(found).collect())
 }
 
 async fn walk_sqlite(
     tx: &mut Tx,
-    priority: Priority,
-    segments: &[Segment],
-    limit: i64,
+    gaps: &[Gap<'_>],
+    wanted: usize,
 ) -> Result<Vec<(usize, OwnerId)>, StoreError> {
-    let left = usize::try_from(limit).unwrap_or(usize::MAX);
     tx.direct(&[NEXT_SQLITE, DISABLED], |direct| {
         let (mut next, mut disabled) = (direct.prepare(NEXT_SQLITE)?, direct.prepare(DISABLED)?);
         let mut found = Vec::new();
-        for (place, segment) in segments.iter().enumerate() {
-            let Segment::Gap { workload, low, high } = segment else { continue };
-            let mut low = *low;
-            while found.len() < left {
-                let after = params![priority.rank(), workload, low, high];
+        for (nth, gap) in gaps.iter().enumerate() {
+            let mut low = gap.low;
+            while found.len() < wanted {
+                let after = params![gap.rank, gap.workload, low, gap.high];
                 let Some(owner) = next.first(after, |row| at::<i64>(row, 0))? else { break };
                 low = owner;
                 if disabled.first(params![owner], |_| Ok(()))?.is_none() {
-                    found.push((place, OwnerId(owner)));
+                    found.push((nth, OwnerId(owner)));
                 }
             }
         }

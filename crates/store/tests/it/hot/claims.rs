@@ -64,6 +64,20 @@ on_both! {
         assert_eq!(bench.claim(1).await[0].at.job, taken[0].at.job);
     }
 
+    async fn what_comes_below_a_mark_is_found_though_the_line_never_ends(test) {
+        let mut bench = Bench::new(&test).await;
+        let jobs: Vec<NewJob> = (0..10).map(|_| bench.job(1)).collect();
+        bench.submit(&jobs).await;
+        let late = bench.claim(3).await[0].at;
+        bench.end(late, End::Release).await;
+        let mut claimed = Vec::new();
+        for _ in 0..3 {
+            bench.clock.advance(Duration::from_millis(500));
+            claimed.push(bench.claim(1).await[0].at.job);
+        }
+        assert!(claimed.contains(&late.job), "{late:?} waits behind {claimed:?}");
+    }
+
     async fn caps_hold(test) {
         let mut bench = Bench::new(&test).await;
         let mut jobs: Vec<NewJob> = (0..20).map(|_| bench.job(1)).collect();
