@@ -89,7 +89,7 @@ impl Conn {
 }
 
 /// A transaction that owns its connection. On SQLite it is the one writer (BEGIN IMMEDIATE). Dropped without
-/// [`Tx::commit`], it rolls back.
+/// [`Tx::commit`], it rolls back. The batcher also has PostgreSQL's own transaction of a single statement.
 #[derive(Debug)]
 pub struct Tx {
     conn: Conn,
@@ -176,7 +176,9 @@ impl Tx {
             let done = match link {
                 Link::SqliteTx(tx) => tx.commit().await,
                 Link::PostgresTx(tx) => tx.commit().await,
-                Link::Sqlite(_) | Link::Postgres(_) => unreachable!("a Tx is only made of a transaction"),
+                // its one statement is durable already
+                Link::Postgres(_) => Ok(()),
+                Link::Sqlite(_) => unreachable!("a Tx is only made of a transaction"),
             };
             done.map_err(|error| match StoreError::from_sqlx("COMMIT", error) {
                 StoreError::Unreachable(message) => StoreError::UnknownOutcome(message),
@@ -199,7 +201,8 @@ impl Tx {
             let done = match self.conn.link {
                 Link::SqliteTx(tx) => tx.rollback().await,
                 Link::PostgresTx(tx) => tx.rollback().await,
-                Link::Sqlite(_) | Link::Postgres(_) => unreachable!("a Tx is only made of a transaction"),
+                Link::Postgres(_) => Ok(()),
+                Link::Sqlite(_) => unreachable!("a Tx is only made of a transaction"),
             };
             done.map_err(|error| StoreError::from_sqlx("ROLLBACK", error))
         })

@@ -166,6 +166,18 @@ impl Db {
         })
     }
 
+    /// PostgreSQL: a transaction without BEGIN and COMMIT, for work that is one statement: that is durable when it is answered.
+    /// None on SQLite, and where a test's hook wants to strike before the commit.
+    pub(crate) fn begin_single(&self) -> BoxFuture<'_, Result<Option<Tx>, StoreError>> {
+        Box::pin(async move {
+            let (Pools::Postgres { writers, .. }, None) = (&self.pools, &self.faults) else {
+                return Ok(None);
+            };
+            let link = Link::Postgres(sql("acquire", writers.acquire().await)?);
+            Ok(Some(Tx::new(link, None, self.means())))
+        })
+    }
+
     /// A connection for reads; on SQLite it can't write. It fails with [`StoreError::TimeLimit`] past the read limit.
     pub fn read(&self) -> BoxFuture<'_, Result<Conn, StoreError>> {
         Box::pin(async move {

@@ -156,6 +156,25 @@ impl Batch {
         slots
     }
 
+    /// Whether all that it writes is one statement: a plain claim, or submits without budgets.
+    pub(super) fn is_single(&self) -> bool {
+        let writes_more = self.ends.items.len()
+            + self.money.items.len()
+            + self.checkpoints.items.len()
+            + self.progress.items.len()
+            + self.events.items.len()
+            + self.units.len();
+        match (self.submits.items.as_slice(), self.claims.as_slice()) {
+            ([], [claim]) => writes_more == 0 && claim.request.is_plain(),
+            (submits, []) => writes_more == 0 && submits.iter().all(|job| job.budget.is_none()),
+            _ => false,
+        }
+    }
+
+    pub(super) fn claims_something(&self) -> bool {
+        !self.claims.is_empty()
+    }
+
     /// Ends come first, for they make room; claims last, for they take what the others put in line.
     pub(super) async fn merged(&mut self, tx: &mut Tx, at: &mut Moment<'_>) -> Result<(), StoreError> {
         self.ends.merged(tx, at.now).await?;

@@ -147,7 +147,12 @@ impl Batcher {
     }
 
     async fn attempt(&mut self, batch: &mut Batch, merged: bool) -> Result<Notes, StoreError> {
-        let mut tx = self.db.begin().await?;
+        let single = if merged && batch.is_single() { self.db.begin_single().await? } else { None };
+        let is_single = single.is_some();
+        let mut tx = match single {
+            Some(tx) => tx,
+            None => self.db.begin().await?,
+        };
         let (now, tick) = (self.clock.now(), self.clock.monotonic());
         let mut moment = Moment { now, tick, cursor: &mut self.cursor };
         let done = if merged {
@@ -158,7 +163,9 @@ impl Batcher {
         if let Err(error) = done {
             // its locks must be gone before the next attempt; a connection that broke has none
             let _ = tx.rollback().await;
-            return Err(error);
+            // What a claim had picked before its error stands, without a transaction. Jobs are found again by their ids.
+            let may_stand = is_single && batch.claims_something() && !outcome_is_settled(&error);
+            return Err(if may_stand { StoreError::UnknownOutcome(error.to_string()) } else { error });
         }
         let notes = tx.notes();
         tx.commit().await?;

@@ -27,7 +27,7 @@ impl Caps {
         self.workloads.get(workload).copied().map(i64::from)
     }
 
-    fn is_none(&self) -> bool {
+    pub(super) fn is_none(&self) -> bool {
         self.per_owner.is_none() && self.owners.is_empty() && self.workloads.is_empty()
     }
 }

@@ -37,6 +37,13 @@ pub struct ClaimRequest {
     pub leased: bool,
 }
 
+impl ClaimRequest {
+    /// Whether its picks stand for themselves: no lock of a cap must hold on after them, and no lease is granted with them.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.leased && self.caps.is_none()
+    }
+}
+
 /// What a run goes on from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckpointState {
