@@ -8,7 +8,7 @@
 mod statements;
 mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +16,8 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use windrow_bench_gauge as gauge;
-use windrow_bench_rig::{self as rig, Load, Pickups, log};
-use windrow_core::SystemClock;
-use windrow_store::migrate::{self, PLATFORM};
-use windrow_store::{Db, DbOptions, Store, StoreOptions, fetch_one};
+use windrow_bench_rig::{self as rig, Load, Pickups, Place, Where, log};
+use windrow_store::{Store, fetch_one};
 
 use work::Report;
 
@@ -37,12 +35,8 @@ struct Args {
     /// How often each execution is measured; the best counts.
     #[arg(long, default_value_t = 3)]
     times: usize,
-    /// Only this database: sqlite or postgres.
-    #[arg(long)]
-    only: Option<String>,
-    /// Where the databases are made; default: the system's temp directory.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Where,
     /// One JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
@@ -65,27 +59,16 @@ async fn main() -> Result<()> {
         println!("{}", serde_json::to_string(&report)?);
         return Ok(());
     }
-    let dir = match &args.dir {
-        Some(dir) => tempfile::tempdir_in(dir)?,
-        None => tempfile::tempdir()?,
-    };
-    let wants = |name: &str| args.only.as_deref().is_none_or(|only| only == name);
-    if wants("sqlite") {
-        let url = format!("sqlite://{}", dir.path().join("bench.db").display());
-        Bench { name: "SQLite", url: &url, dir: dir.path(), args: &args }.measure().await?;
-    }
-    if wants("postgres") {
-        let cluster = gauge::Cluster::start(&dir.path().join("pg"))?;
-        Bench { name: "PostgreSQL", url: cluster.url(), dir: dir.path(), args: &args }.measure().await?;
+    for database in args.place.databases() {
+        let place = args.place.place(database)?;
+        Bench { place: &place, args: &args }.measure().await?;
     }
     Ok(())
 }
 
 /// One database under measurement.
 struct Bench<'a> {
-    name: &'static str,
-    url: &'a str,
-    dir: &'a Path,
+    place: &'a Place,
     args: &'a Args,
 }
 
@@ -93,23 +76,19 @@ impl Bench<'_> {
     /// Prints one figure; `unit` is empty for counts and rates, which are rounded.
     fn line(&self, what: &str, unit: &str, value: f64) {
         if self.args.json {
-            println!("{}", json!({"database": self.name, "what": what, "unit": unit, "value": value}));
+            println!(
+                "{}",
+                json!({"database": self.place.name(), "what": what, "unit": unit, "value": value})
+            );
             return;
         }
         let digits = if unit.is_empty() { 0 } else { 2 };
-        println!("{:<11} {what:<40} {value:>12.digits$} {unit}", self.name);
+        println!("{:<11} {what:<40} {value:>12.digits$} {unit}", self.place.name());
     }
 
     fn syncs(&self) -> Result<()> {
-        self.line("the disk's own fdatasync/s", "", gauge::syncs(self.dir)?);
+        self.line("the disk's own fdatasync/s", "", gauge::syncs(self.place.dir())?);
         Ok(())
-    }
-
-    async fn open(&self) -> Result<Store> {
-        let clock = SystemClock::shared();
-        let db = Db::connect(self.url, DbOptions::default()).await.context("the database opens")?;
-        migrate::up(&db, &[PLATFORM], clock.now()).await?;
-        Ok(Store::open(db, clock, StoreOptions::default()).await?)
     }
 
     async fn measure(&self) -> Result<()> {
@@ -127,7 +106,7 @@ impl Bench<'_> {
         }
         self.line("peak RSS of this process", "MB", whole(gauge::peak_rss()?) / 1024.0);
         self.syncs()?;
-        let store = self.open().await?;
+        let store = self.place.open().await?;
         let load = Load::new(store.clone(), self.args.slots).await?;
         let (jobs, took) = load.submit_singly(self.args.clients, Duration::from_secs(5)).await?;
         self.line(
@@ -138,7 +117,7 @@ impl Bench<'_> {
         load.execute_all().await?;
         self.pickups(&store).await?;
         store.close().await;
-        let db = self.open().await?.db().clone();
+        let db = self.place.open().await?.db().clone();
         for (what, statements) in statements::count(db, self.args.slots).await? {
             self.line(&format!("statements a batch, {what}"), "", whole(statements));
         }
@@ -147,7 +126,7 @@ impl Bench<'_> {
 
     /// Jobs a second, and log bytes a job.
     async fn submit(&self, owners: u64) -> Result<(f64, u64)> {
-        let store = self.open().await?;
+        let store = self.place.open().await?;
         let load = Load::new(store.clone(), self.args.slots).await?;
         let before = log::written(store.db()).await?;
         let took = load.submit_bulk(self.args.jobs, owners, self.args.clients).await?;
@@ -160,11 +139,14 @@ impl Bench<'_> {
     async fn execute(&self) -> Result<Report> {
         let (jobs, slots) = (self.args.jobs.to_string(), self.args.slots.to_string());
         let mut worker = tokio::process::Command::new(std::env::current_exe()?);
-        worker.args(["work", self.url, &jobs, &slots]).arg(self.dir).stderr(std::process::Stdio::inherit());
+        worker
+            .args(["work", self.place.url(), &jobs, &slots])
+            .arg(self.place.dir())
+            .stderr(std::process::Stdio::inherit());
         let output = worker.output().await.context("the worker process starts")?;
         ensure!(output.status.success(), "the worker process failed: {}", output.status);
         let report = serde_json::from_slice(&output.stdout).context("the worker's report")?;
-        let store = self.open().await?;
+        let store = self.place.open().await?;
         let open = "SELECT (SELECT count(*) FROM ready) + (SELECT count(*) FROM running)";
         let left = fetch_one!(&mut store.read().await?, scalar i64, open)?;
         windrow_store::hot::vacuum(store.db()).await?;
@@ -175,7 +157,7 @@ impl Bench<'_> {
 
     /// The same without the layers above the store: only claims and ends. Gives the seconds that it took.
     async fn execute_in_the_store(&self) -> Result<f64> {
-        let store = self.open().await?;
+        let store = self.place.open().await?;
         let took = Load::new(store.clone(), self.args.slots).await?.execute_all().await?;
         windrow_store::hot::vacuum(store.db()).await?;
         store.close().await;
@@ -207,7 +189,7 @@ impl Bench<'_> {
             ran: Box::new(move |job| told.ran(job)),
             ..rig::Settings::default()
         };
-        let worker = rig::start(store, settings, self.dir, false).await?;
+        let worker = rig::start(store, settings, self.place.dir(), false).await?;
         for _ in 0..500 {
             pickups.submit(store, vec![rig::load::job(store, 1)]).await?;
             while pickups.waiting() > 0 {

@@ -76,6 +76,11 @@ impl Place {
         self.dir.path()
     }
 
+    /// For another process.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The file of SQLite.
     pub fn file(&self) -> PathBuf {
         self.dir.path().join("bench.db")

@@ -119,3 +119,61 @@ fn rename_algorithm(mut key: Value) -> Value {
     }
     key
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// The public keys of RFC 7517, A.1 (EC) and RFC 8037, A.2 (Ed25519), and one that is no key.
+    fn published(nth: usize) -> Value {
+        let keys = [
+            json!({"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": "a",
+                   "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+                   "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "b",
+                   "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
+            json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "c", "n": "", "e": "AQAB"}),
+        ];
+        keys[nth % keys.len()].clone()
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[A-Za-z0-9_=+/-]{0,60}|\\PC{0,20}".prop_map(Value::from),
+            prop::collection::vec("[a-z]{0,8}".prop_map(Value::from), 0..4).prop_map(Value::from),
+            Just(json!({"x": {}})),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_member_of_a_key_may_be_anything(
+            nth in 0usize..3,
+            name in "kty|crv|use|alg|kid|x|y|n|e|key_ops|x5c|x5t|oth",
+            value in any_value(),
+            cut in 0usize..2_000,
+        ) {
+            let mut changed = published(nth);
+            changed[&name] = value;
+            let set = json!({"keys": [changed.clone(), published(1), 7, "no key"]}).to_string();
+            let keys = read_key_set(set.as_bytes()).unwrap();
+            // the other key is there whatever became of this one
+            prop_assert!(keys.contains_key("b"), "{}", set);
+            let is_named = |id: &String| id == "b" || changed["kid"].as_str() == Some(id);
+            prop_assert!(keys.keys().all(is_named), "{:?}", keys.keys());
+            let cut = cut % set.len();
+            prop_assert!(set.is_char_boundary(cut).then(|| read_key_set(&set.as_bytes()[..cut])).is_none_or(|read| read.is_err()));
+        }
+
+        #[test]
+        fn any_bytes_are_a_key_set_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(read_key_set(&bytes).is_err());
+        }
+    }
+}

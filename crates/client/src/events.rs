@@ -73,6 +73,8 @@ fn take_frame(buffer: &mut BytesMut) -> Option<Frame> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -85,5 +87,46 @@ mod tests {
         assert!(take_frame(&mut buffer).is_none());
         buffer.extend_from_slice(b"ta: 2\n\n");
         assert_eq!(take_frame(&mut buffer).unwrap().data, "2");
+    }
+
+    /// All frames of a stream that comes in pieces of these sizes, over and over.
+    fn taken(stream: &[u8], pieces: &[usize]) -> Vec<(Option<String>, String)> {
+        let (mut buffer, mut frames, mut rest) = (BytesMut::new(), Vec::new(), stream);
+        for size in pieces.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (piece, left) = rest.split_at((*size).min(rest.len()));
+            buffer.extend_from_slice(piece);
+            frames.extend(std::iter::from_fn(|| take_frame(&mut buffer)).map(|frame| (frame.id, frame.data)));
+            rest = left;
+        }
+        frames
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_is_taken_however_it_is_cut(
+            sent in prop::collection::vec(("[0-9.]{1,8}", "[^\\p{C}]{1,40}", any::<bool>()), 0..6),
+            pieces in prop::collection::vec(1usize..40, 1..6),
+        ) {
+            let mut stream = String::new();
+            for (id, data, keep_alive) in &sent {
+                stream += if *keep_alive { ":\n\n" } else { "" };
+                stream += &format!("id: {id}\nevent: job\ndata: {data}\n\n");
+            }
+            let frames = taken(stream.as_bytes(), &pieces);
+            let events: Vec<_> = frames.into_iter().filter(|(_, data)| !data.is_empty()).collect();
+            let wanted: Vec<_> = sent.iter().map(|(id, data, _)| (Some(id.clone()), data.clone())).collect();
+            prop_assert_eq!(events, wanted);
+        }
+
+        #[test]
+        fn any_bytes_give_the_same_frames_however_they_are_cut(
+            stream in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b':'), any::<u8>()], 0..300),
+            pieces in prop::collection::vec(1usize..40, 1..6),
+        ) {
+            prop_assert_eq!(taken(&stream, &pieces), taken(&stream, &[1_000]));
+        }
     }
 }

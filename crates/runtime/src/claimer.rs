@@ -68,7 +68,9 @@ impl Claimer {
             let now = clock.monotonic();
             ahead = self.pace.average(ahead, now.saturating_sub(since));
             since = now;
-            let room = limit.saturating_sub(self.executor.board.len()).max(1);
+            // all slots at once would begin and end together, and whoever comes meanwhile would wait for all of them
+            let half = self.executor.settings.slots.div_ceil(2).max(1);
+            let room = limit.saturating_sub(self.executor.board.len()).clamp(1, half);
             let claim = tokio::select! {
                 claim = self.claim(room) => claim,
                 // Given up; whoever drains the worker puts back in line what it may have brought.

@@ -1,28 +1,21 @@
 //! A disk that takes no more: what was acknowledged is kept, and whoever asks is told why.
-//!
-//! A limit on the size of files stands for it, which needs no rights: writes beyond it fail as those on a full disk do.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Server, Windrow, example, until};
+use crate::harness::{Api, Windrow, example, until};
 use crate::kills::assert_whole;
-use crate::machine;
-
-/// `windrow up`, none of whose files grows beyond so many KiB.
-fn up_within(windrow: &Windrow, kib: u32) -> Server {
-    // without the trap the first write beyond the limit would kill the process, which a full disk does not
-    machine::up_within(windrow, &format!("trap '' XFSZ; ulimit -f {kib}"))
-}
+use crate::machine::{SmallDisk, ends_by_its_disk};
 
 #[test]
 fn a_full_disk_under_the_database_ends_the_server_and_loses_nothing_acknowledged() {
-    let windrow = Windrow::new();
+    let mut windrow = Windrow::new();
     for name in ["windrow.toml", "shout.schema.json"] {
         windrow.file(name, std::fs::read(example("remote-worker").join(name)).unwrap());
     }
-    let mut server = up_within(&windrow, 6 * 1024);
+    let disk = SmallDisk::at(&mut windrow, "data", "8m");
+    let mut server = windrow.up();
     let token = windrow.token("alice", "contributor");
     let api = server.api(&token);
     let spec = |nth: usize| json!({ "text": format!("{nth} {}", "x".repeat(100_000)) });
@@ -51,8 +44,9 @@ fn a_full_disk_under_the_database_ends_the_server_and_loses_nothing_acknowledged
             "{problem}"
         );
     }
-    machine::ends_by_its_disk(&mut server);
+    ends_by_its_disk(&mut server);
 
+    disk.resize("64m");
     let server = windrow.up();
     let api = server.api(&token);
     for (nth, job) in &acknowledged {
@@ -66,8 +60,9 @@ fn a_full_disk_under_the_database_ends_the_server_and_loses_nothing_acknowledged
 
 #[test]
 fn a_full_disk_under_the_objects_refuses_the_object_and_keeps_the_rest() {
-    let windrow = Windrow::new();
-    let server = up_within(&windrow, 6 * 1024);
+    let mut windrow = Windrow::new();
+    let _disk = SmallDisk::at(&mut windrow, "data/objects", "6m");
+    let server = windrow.up();
     let token = windrow.token("alice", "contributor");
     let api = server.api(&token);
     let small = b"{\"a\": 1}\n";
@@ -99,20 +94,25 @@ fn a_full_disk_under_the_objects_refuses_the_object_and_keeps_the_rest() {
     assert_eq!(api.finished(job["id"].as_str().unwrap())["status"], "completed");
 }
 
-#[test]
-fn a_job_whose_files_find_no_room_is_tried_again_and_ends_whole_when_there_is_some() {
-    let windrow = Windrow::new();
-    let mut server = up_within(&windrow, 6 * 1024);
-    let token = windrow.token("alice", "contributor");
-    let api = server.api(&token);
+/// A job whose parts are 10 MB, in four objects, as its dataset is in one; gives its id.
+fn large_job(api: &Api) -> String {
     let template = "template:\n  name: t\n  steps: [{id: x, model: offline, max_tokens: 5, prompt: 'About {{ a }}'}]\n  output: {text: '{{ steps.x.output }}', pad: '{{ pad }}'}\n";
     let template = api.post("/v1/templates", &json!({ "document": template })).expect(201).json();
     let seed = json!({ "a": 1, "pad": "x".repeat(50_000) }).to_string();
     let seed = api.upload("a.jsonl", "application/x-ndjson", seed.as_bytes());
-    // each part has room; the dataset, 10 MB, has none
     let spec = json!({ "template": template["id"], "seed": seed, "records": 200, "formats": ["jsonl"] });
     let job = api.post("/v1/jobs", &json!({ "workload": "generate", "spec": spec })).expect(202).json();
-    let job = job["id"].as_str().unwrap();
+    job["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_job_whose_scratch_files_find_no_room_is_tried_again_and_ends_whole_when_there_is_some() {
+    let mut windrow = Windrow::new();
+    let disk = SmallDisk::at(&mut windrow, "data/scratch", "6m");
+    let server = windrow.up();
+    let token = windrow.token("alice", "contributor");
+    let api = server.api(&token);
+    let job = large_job(&api);
     let mut failed = serde_json::Value::Null;
     until(Duration::from_secs(60), "a run of the job finds no room", || {
         let runs = api.get(&format!("/v1/jobs/{job}/runs")).expect(200).json();
@@ -121,12 +121,34 @@ fn a_job_whose_files_find_no_room_is_tried_again_and_ends_whole_when_there_is_so
         found.is_some()
     });
     assert_eq!(failed["error"]["class"], "transient", "{failed}");
-    assert!(failed["error"]["message"].as_str().unwrap().contains("File too large"), "{failed}");
+    assert!(failed["error"]["message"].as_str().unwrap().contains("No space left on device"), "{failed}");
     assert_eq!(reqwest::blocking::get(format!("{}/ready", server.url)).unwrap().status(), 200);
-    assert_eq!(server.terminate().0, 0);
 
-    let server = windrow.up();
-    let api = server.api(&token);
-    let ended = api.finished(job);
+    disk.resize("64m");
+    let ended = api.finished(&job);
     assert_whole(&api, &ended, 200);
+}
+
+#[test]
+fn a_job_whose_objects_find_no_room_waits_and_ends_whole_when_there_is_some() {
+    let mut windrow = Windrow::new();
+    // its parts have room, beside the sample datasets; its dataset has none
+    let disk = SmallDisk::at(&mut windrow, "data/objects", "16m");
+    let server = windrow.up();
+    let token = windrow.token("alice", "contributor");
+    let api = server.api(&token);
+    let job = large_job(&api);
+    until(Duration::from_secs(60), "a run of the job finds no room", || {
+        let metrics = reqwest::blocking::get(format!("{}/metrics", server.url)).unwrap().text().unwrap();
+        metrics
+            .lines()
+            .any(|line| line.starts_with("windrow_storage_errors_total") && line.contains("no_space"))
+    });
+    assert_eq!(api.get(&format!("/v1/jobs/{job}")).expect(200).json()["status"], "running");
+    assert_eq!(reqwest::blocking::get(format!("{}/ready", server.url)).unwrap().status(), 200);
+
+    disk.resize("64m");
+    let ended = api.finished(&job);
+    assert_whole(&api, &ended, 200);
+    assert_eq!(ended["attempts"], 0, "no run failed by it: {ended}");
 }

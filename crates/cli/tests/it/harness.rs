@@ -12,6 +12,8 @@ use serde_json::Value;
 pub struct Windrow {
     pub dir: tempfile::TempDir,
     env: Vec<(String, String)>,
+    /// The words before the binary's path in each command.
+    runner: Vec<String>,
 }
 
 /// What a command left behind.
@@ -59,12 +61,17 @@ impl Ran {
 impl Windrow {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("windrow-it").tempdir().unwrap();
-        Self { dir, env: Vec::new() }
+        Self { dir, env: Vec::new(), runner: Vec::new() }
     }
 
     pub fn with_env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// All commands from now on are run by another program, such as `nsenter`: its name and arguments.
+    pub fn run_by(&mut self, runner: Vec<String>) {
+        self.runner = runner;
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -80,8 +87,9 @@ impl Windrow {
 
     /// A command whose environment holds nothing but what the test gives it.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_windrow"));
-        command.current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
+        let mut words = self.runner.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_windrow")]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
         for name in ["PATH", "HOME", "TMPDIR", "LANG"] {
             if let Ok(value) = std::env::var(name) {
                 command.env(name, value);

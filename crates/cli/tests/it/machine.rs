@@ -1,6 +1,7 @@
 //! A machine on which something is amiss: limits of the system, another user, a library between the program and the kernel.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use crate::harness::{Server, Windrow};
 
@@ -45,6 +46,54 @@ fn like(wrapper: &mut Command, command: &Command) {
 /// `windrow up` within limits.
 pub fn up_within(windrow: &Windrow, limits: &str) -> Server {
     Server::start(within(limits, &windrow.command(&["up", "--data-dir", "data", "--port", "0", "--json"])))
+}
+
+/// A small disk of its own, a tmpfs in a namespace that only the test's commands see. Dropped, it is gone, with what is on it.
+pub struct SmallDisk {
+    holder: Child,
+    enter: Vec<String>,
+    place: &'static str,
+}
+
+impl SmallDisk {
+    /// Makes the directory `place` one, and has all commands of `windrow` run where it is. `size` is tmpfs(5)'s: `8m` are 8 MiB.
+    pub fn at(windrow: &mut Windrow, place: &'static str, size: &str) -> Self {
+        std::fs::create_dir_all(windrow.path(place)).unwrap();
+        let mount =
+            format!("mount -t tmpfs -o size={size} tmpfs {place} && echo mounted && exec sleep infinity");
+        // unshare(1) and nsenter(1), of util-linux; whoever is not root becomes it in the namespace
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount]);
+        let mut holder =
+            unshare.current_dir(windrow.dir.path()).stdout(Stdio::piped()).spawn().expect("unshare is there");
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(
+            line.trim(),
+            "mounted",
+            "this user may make no user namespaces: sysctl -w kernel.unprivileged_userns_clone=1"
+        );
+        let target = format!("--target={}", holder.id());
+        let enter = ["nsenter", &target, "--user", "--preserve-credentials", "--mount", "--wd"];
+        let enter = enter.map(str::to_owned).to_vec();
+        windrow.run_by(enter.clone());
+        Self { holder, enter, place }
+    }
+
+    /// Gives it another size; what is on it stays.
+    pub fn resize(&self, size: &str) {
+        let mut mount = Command::new(&self.enter[0]);
+        mount.args(&self.enter[1..]);
+        mount.args(["mount", "-o", &format!("remount,size={size}"), self.place]);
+        assert!(mount.status().unwrap().success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
 }
 
 /// Waits for the end of a server under whose database the disk has failed: it says so, and what to do.

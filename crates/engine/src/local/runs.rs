@@ -81,6 +81,26 @@ impl Runs {
         self.runs().get(&run).map(Arc::clone)
     }
 
+    /// These runs by the numbers of their jobs, and those of which this engine knows none: it neither remembers them nor has
+    /// handed them out.
+    fn by_number(&self, held: &[RunRef]) -> (HashMap<JobSeq, RunRef>, HashSet<RunRef>) {
+        let (mut known, mut unknown) = (HashMap::with_capacity(held.len()), HashSet::new());
+        let runs = self.runs();
+        for run in held {
+            match runs.get(run) {
+                Some(served) => drop(known.insert(served.record.seq, *run)),
+                None => drop(unknown.insert(*run)),
+            }
+        }
+        drop(runs);
+        if !unknown.is_empty() {
+            let handed_out = self.handed_out();
+            let found = handed_out.iter().filter(|(_, holder)| unknown.remove(&holder.run));
+            known.extend(found.map(|(at, holder)| (at.job, holder.run)));
+        }
+        (known, unknown)
+    }
+
     /// The run has ended.
     pub(super) fn forget(&self, run: RunRef, at: hot::RunRef) {
         self.runs().remove(&run);
@@ -261,9 +281,9 @@ impl LocalEngine {
     }
 
     pub(super) async fn stop_orders(&self, held: &[RunRef]) -> Result<BeatReply, EngineError> {
-        let mut by_seq = HashMap::with_capacity(held.len());
-        for run in held {
-            by_seq.insert(self.served(*run).await?.record.seq, *run);
+        let (mut by_seq, unknown) = self.inner.runs.by_number(held);
+        for run in unknown {
+            by_seq.insert(self.served(run).await?.record.seq, run);
         }
         let seqs: Vec<JobSeq> = by_seq.keys().copied().collect();
         let mut conn = self.store().read().await?;
@@ -275,5 +295,21 @@ impl LocalEngine {
     pub(super) fn workload(&self, name: &str) -> Result<&Arc<dyn crate::Workload>, EngineError> {
         let found = self.inner.parts.registry.get(name);
         found.ok_or_else(|| EngineError::Invalid(format!("there is no workload {name:?} in this process")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windrow_core::{JobId, RunNo, TestClock};
+
+    use super::*;
+
+    #[test]
+    fn what_was_handed_out_has_a_number_though_its_job_is_forgotten() {
+        let (runs, clock) = (Runs::default(), TestClock::shared());
+        let [mine, anothers] = [1, 2].map(|_| RunRef { job: JobId::new(&*clock), run: RunNo(3) });
+        let at = hot::RunRef { job: JobSeq(7), run: mine.run };
+        runs.hand_out([(at, Holder { run: mine, worker: None, alone: false })].into_iter());
+        assert_eq!(runs.by_number(&[mine, anothers]), ([(JobSeq(7), mine)].into(), [anothers].into()));
     }
 }
