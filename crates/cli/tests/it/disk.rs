@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Api, Windrow, example, until};
+use crate::harness::{Api, Server, Windrow, example, until};
 use crate::kills::assert_whole;
 use crate::machine::{SmallDisk, ends_by_its_disk};
 
@@ -58,13 +58,18 @@ fn a_full_disk_under_the_database_ends_the_server_and_loses_nothing_acknowledged
     assert!((acknowledged.len()..=acknowledged.len() + 1).contains(&listed), "{listed}");
 }
 
+/// A server, one directory of which is a small disk, and a user's way to it.
+fn served_beside(place: &'static str, size: &str) -> (Windrow, SmallDisk, Server, Api) {
+    let mut windrow = Windrow::new();
+    let disk = SmallDisk::at(&mut windrow, place, size);
+    let server = windrow.up();
+    let api = server.api(&windrow.token("alice", "contributor"));
+    (windrow, disk, server, api)
+}
+
 #[test]
 fn a_full_disk_under_the_objects_refuses_the_object_and_keeps_the_rest() {
-    let mut windrow = Windrow::new();
-    let _disk = SmallDisk::at(&mut windrow, "data/objects", "6m");
-    let server = windrow.up();
-    let token = windrow.token("alice", "contributor");
-    let api = server.api(&token);
+    let (windrow, _disk, server, api) = served_beside("data/objects", "6m");
     let small = b"{\"a\": 1}\n";
     let kept = api.upload("small.jsonl", "application/x-ndjson", small);
 
@@ -80,7 +85,7 @@ fn a_full_disk_under_the_objects_refuses_the_object_and_keeps_the_rest() {
     assert_eq!(refused["code"], "storage_full", "{refused}");
     let id = created["id"].as_str().unwrap();
     api.post(&format!("/v1/uploads/{id}/complete"), &json!({})).expect(409);
-    let upload = ["upload", "large.jsonl", "--data-dir", "data", "--token", &token];
+    let upload = ["upload", "large.jsonl", "--data-dir", "data", "--token", &api.token];
     windrow.run(&upload).refused(1, &["the storage is full"]);
 
     // nothing is left of it, and all else goes on
@@ -107,11 +112,7 @@ fn large_job(api: &Api) -> String {
 
 #[test]
 fn a_job_whose_scratch_files_find_no_room_is_tried_again_and_ends_whole_when_there_is_some() {
-    let mut windrow = Windrow::new();
-    let disk = SmallDisk::at(&mut windrow, "data/scratch", "6m");
-    let server = windrow.up();
-    let token = windrow.token("alice", "contributor");
-    let api = server.api(&token);
+    let (_windrow, disk, server, api) = served_beside("data/scratch", "6m");
     let job = large_job(&api);
     let mut failed = serde_json::Value::Null;
     until(Duration::from_secs(60), "a run of the job finds no room", || {
@@ -131,12 +132,8 @@ fn a_job_whose_scratch_files_find_no_room_is_tried_again_and_ends_whole_when_the
 
 #[test]
 fn a_job_whose_objects_find_no_room_waits_and_ends_whole_when_there_is_some() {
-    let mut windrow = Windrow::new();
     // its parts have room, beside the sample datasets; its dataset has none
-    let disk = SmallDisk::at(&mut windrow, "data/objects", "16m");
-    let server = windrow.up();
-    let token = windrow.token("alice", "contributor");
-    let api = server.api(&token);
+    let (_windrow, disk, server, api) = served_beside("data/objects", "16m");
     let job = large_job(&api);
     until(Duration::from_secs(60), "a run of the job finds no room", || {
         let metrics = reqwest::blocking::get(format!("{}/metrics", server.url)).unwrap().text().unwrap();

@@ -158,15 +158,17 @@ impl Batch {
 
     /// Whether all that it writes is one statement: a plain claim, or submits without budgets.
     pub(super) fn is_single(&self) -> bool {
-        let writes_more = self.ends.items.len()
-            + self.money.items.len()
-            + self.checkpoints.items.len()
-            + self.progress.items.len()
-            + self.events.items.len()
-            + self.units.len();
-        match (self.submits.items.as_slice(), self.claims.as_slice()) {
-            ([], [claim]) => writes_more == 0 && claim.request.is_plain(),
-            (submits, []) => writes_more == 0 && submits.iter().all(|job| job.budget.is_none()),
+        // by name, so that a new kind of operation is thought of here
+        let Self { ends, money, checkpoints, progress, events, submits, units, claims } = self;
+        let others = ends.items.len()
+            + money.items.len()
+            + checkpoints.items.len()
+            + progress.items.len()
+            + events.items.len()
+            + units.len();
+        match (submits.items.as_slice(), claims.as_slice()) {
+            ([], [claim]) => others == 0 && claim.request.is_plain(),
+            (submits, []) => others == 0 && submits.iter().all(|job| job.budget.is_none()),
             _ => false,
         }
     }
