@@ -11,10 +11,11 @@ use windrow_core::{OwnerId, SharedClock, Timestamp};
 use windrow_engine::WorkloadRegistry;
 use windrow_json_schema::{Formats, Schema};
 use windrow_models::Models;
+use windrow_store::users::User;
 use windrow_store::{Conn, MigrationSet, Store, Tx, UnitFuture};
 
 use crate::health::Successes;
-use crate::lookups::Lookups;
+use crate::lookups::{Lookups, OfSubject};
 use crate::watch::Watchers;
 use crate::webhooks::Webhooks;
 use crate::{AppError, AppSettings, KeptLines};
@@ -46,7 +47,8 @@ pub struct AppInner {
     pub parts: AppParts,
     pub(crate) spec_schemas: BTreeMap<String, Schema>,
     pub(crate) watchers: Watchers,
-    pub(crate) lookups: Lookups,
+    pub(crate) subjects: Lookups<OfSubject>,
+    pub(crate) owners: Lookups<User>,
     /// When the schema was last found complete, on the monotonic clock.
     pub(crate) schema_seen: Mutex<Option<Duration>>,
     pub(crate) successes: tokio::sync::Mutex<Successes>,
@@ -72,9 +74,18 @@ impl App {
             spec_schemas.insert(name.to_owned(), schema);
         }
         let watchers = Watchers::new(parts.store.db().clone());
-        let lookups = Lookups::new(parts.store.db().clone());
+        let db = parts.store.db();
+        let (subjects, owners) = (Lookups::new(db.clone()), Lookups::new(db.clone()));
         let (schema_seen, successes) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Self(Arc::new(AppInner { parts, spec_schemas, watchers, lookups, schema_seen, successes })))
+        Ok(Self(Arc::new(AppInner {
+            parts,
+            spec_schemas,
+            watchers,
+            subjects,
+            owners,
+            schema_seen,
+            successes,
+        })))
     }
 }
 

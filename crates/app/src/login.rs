@@ -4,9 +4,11 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use windrow_auth::{ApiKeyLookup, ApiKeyRecord, AuthError, Identity, LookupFailed, Principal};
 use windrow_core::{ApiKeyId, Timestamp, UserStatus};
+use windrow_store::api_keys::{self, ApiKey};
 use windrow_store::users::User;
-use windrow_store::{Db, StoreError, api_keys, users};
+use windrow_store::{Db, users};
 
+use crate::lookups::{Lookups, OfSubject};
 use crate::{Actor, App, AppError, Login};
 
 const HOUR: i64 = 3_600_000_000;
@@ -15,20 +17,25 @@ const MAX_SUB: usize = 255;
 
 /// Looks API keys up in the database, for the authenticator.
 #[derive(Debug)]
-pub struct StoredKeys(pub Db);
+pub struct StoredKeys(Lookups<ApiKey>);
+
+impl StoredKeys {
+    pub fn new(db: Db) -> Self {
+        Self(Lookups::new(db))
+    }
+}
 
 #[async_trait]
 impl ApiKeyLookup for StoredKeys {
     async fn find(&self, sha256: &[u8; 32]) -> Result<Option<ApiKeyRecord>, LookupFailed> {
-        let failed = |error: StoreError| LookupFailed(error.to_string());
-        let mut conn = self.0.read().await.map_err(failed)?;
-        let key = api_keys::by_hash(&mut conn, sha256).await.map_err(failed)?;
+        let key = self.0.get(*sha256).await.map_err(|error| LookupFailed(error.to_string()))?;
         Ok(key.map(|key| ApiKeyRecord {
             id: key.id,
             owner: key.owner,
             scopes: key.scopes,
             expires_at: key.expires_at,
             revoked: key.revoked_at.is_some(),
+            last_used_at: key.last_used_at,
         }))
     }
 }
@@ -47,8 +54,8 @@ impl App {
             let Principal { identity, login, scopes } =
                 self.parts.authenticator.authenticate(authorization).await?;
             let login = match (login, scopes) {
-                (windrow_auth::Login::ApiKey(id), scopes) => {
-                    self.touch(id).await?;
+                (windrow_auth::Login::ApiKey { id, last_used_at }, scopes) => {
+                    self.touch(id, last_used_at).await?;
                     Login::ApiKey { scopes: scopes.unwrap_or_default() }
                 }
                 (windrow_auth::Login::Token, _) => Login::Token,
@@ -57,7 +64,7 @@ impl App {
             let user = match identity {
                 Identity::Subject(sub) => self.user(&sub).await?,
                 Identity::Owner(id) => {
-                    let found = users::by_id(&mut self.read().await?, id).await?;
+                    let found = self.owners.get(id).await?;
                     found.ok_or(AppError::Unauthenticated(AuthError::UnknownApiKey))?
                 }
             };
@@ -78,7 +85,7 @@ impl App {
         check_sub(sub).map_err(|_| {
             AuthError::Malformed("its subject must have 1 to 255 bytes and no control characters")
         })?;
-        if let Some(user) = self.lookups.user(sub).await? {
+        if let Some(OfSubject(user)) = self.subjects.get(sub.to_owned()).await? {
             return Ok(user);
         }
         let (sub, now) = (sub.to_owned(), self.now());
@@ -90,10 +97,9 @@ impl App {
     }
 
     /// Notes that a key is in use: to the hour, so that most requests write nothing.
-    async fn touch(&self, id: ApiKeyId) -> Result<(), AppError> {
+    async fn touch(&self, id: ApiKeyId, known: Option<Timestamp>) -> Result<(), AppError> {
         let now = self.now().as_micros();
         let hour = Timestamp::from_micros(now - now.rem_euclid(HOUR));
-        let known = api_keys::last_used(&mut self.read().await?, id).await?;
         if known.is_none_or(|used| used < hour) {
             self.write(move |tx| Box::pin(async move { Ok(api_keys::touch(tx, id, hour).await?) })).await?;
         }

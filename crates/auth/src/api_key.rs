@@ -28,6 +28,8 @@ pub struct ApiKeyRecord {
     pub scopes: Vec<Scope>,
     pub expires_at: Option<Timestamp>,
     pub revoked: bool,
+    /// The hour in which it was used last, as far as that was written down.
+    pub last_used_at: Option<Timestamp>,
 }
 
 /// The key store did not answer. Its own words belong in the log of whoever implements the lookup.

@@ -121,7 +121,7 @@ impl Authenticator {
         }
         Ok(Principal {
             identity: Identity::Owner(key.owner),
-            login: Login::ApiKey(key.id),
+            login: Login::ApiKey { id: key.id, last_used_at: key.last_used_at },
             scopes: Some(key.scopes),
         })
     }

@@ -1,6 +1,6 @@
 //! Who was let in, and how.
 
-use windrow_core::{ApiKeyId, OwnerId, Scope};
+use windrow_core::{ApiKeyId, OwnerId, Scope, Timestamp};
 
 /// A request's credential, believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,11 @@ pub enum Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Login {
     Token,
-    ApiKey(ApiKeyId),
+    ApiKey {
+        id: ApiKeyId,
+        /// As [`ApiKeyRecord`](crate::ApiKeyRecord) has it.
+        last_used_at: Option<Timestamp>,
+    },
     /// Without a credential, as the default owner of a local installation.
     DefaultOwner,
 }
@@ -33,7 +37,7 @@ impl Login {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
-            Self::ApiKey(_) => "api_key",
+            Self::ApiKey { .. } => "api_key",
             Self::DefaultOwner => "default_owner",
         }
     }

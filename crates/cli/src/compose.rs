@@ -271,7 +271,7 @@ fn authenticator(
             cache: config.auth.jwks_cache,
         }),
     };
-    let keys = Arc::new(StoredKeys(db.clone()));
+    let keys = Arc::new(StoredKeys::new(db.clone()));
     let authenticator = Authenticator::new(mode, keys, Arc::clone(clock)).map_err(anyhow::Error::msg)?;
     let default_owner = config.auth.default_owner.clone().filter(|_| config.app_env.is_local());
     Ok(authenticator.with_default_owner(default_owner))

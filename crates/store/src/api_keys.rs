@@ -1,8 +1,10 @@
 //! API keys: only hashes of their secrets.
 
+use std::collections::{BTreeSet, HashMap};
+
 use windrow_core::{ApiKeyId, OwnerId, Scope, Timestamp};
 
-use crate::{Conn, StoreError, Tx, execute, fetch_all, fetch_optional};
+use crate::{Conn, ListOf, Sql, StoreError, Tx, execute, fetch_all, fetch_optional, json_bytes};
 
 crate::row! {
     struct RawKey {
@@ -15,6 +17,7 @@ crate::row! {
         expires_at: Option<Timestamp>,
         last_used_at: Option<Timestamp>,
         revoked_at: Option<Timestamp>,
+        hash: Vec<u8>,
     }
 }
 
@@ -72,23 +75,32 @@ pub async fn insert(tx: &mut Tx, key: &ApiKey, hash: &[u8; 32]) -> Result<(), St
         .map(drop)
 }
 
-/// The key with this hash, live or not.
-pub async fn by_hash(conn: &mut Conn, hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
-    let sql = "SELECT id, owner_id, name, hint, scopes, created_at, expires_at, last_used_at, revoked_at
-         FROM api_keys WHERE hash = $1";
-    fetch_optional!(conn, RawKey, sql, hash.as_slice())?.map(ApiKey::try_from).transpose()
-}
-
-/// The hour in which a key was used last.
-pub async fn last_used(conn: &mut Conn, id: ApiKeyId) -> Result<Option<Timestamp>, StoreError> {
-    let sql = "SELECT last_used_at FROM api_keys WHERE id = $1";
-    let hour = fetch_optional!(conn, scalar Option<i64>, sql, id)?;
-    Ok(hour.flatten().map(Timestamp::from_micros))
+/// The keys with these hashes, live or not.
+pub async fn by_hashes(
+    conn: &mut Conn,
+    hashes: &BTreeSet<[u8; 32]>,
+) -> Result<HashMap<[u8; 32], ApiKey>, StoreError> {
+    static KEYS: Sql = Sql::new(|dialect| {
+        let member = dialect.member("hash", "$1", ListOf::Bytes);
+        format!(
+            "SELECT id, owner_id, name, hint, scopes, created_at, expires_at, last_used_at, revoked_at, hash
+             FROM api_keys WHERE {member}"
+        )
+    });
+    let list = json_bytes(hashes.iter().map(<[u8; 32]>::as_slice));
+    let rows = fetch_all!(conn, RawKey, KEYS.of(conn.dialect()), list)?;
+    let by_hash = |raw: RawKey| {
+        let hash = raw.hash.as_slice().try_into();
+        let hash = hash.map_err(|error| StoreError::invariant("api_keys", "hash", raw.id, error))?;
+        Ok((hash, ApiKey::try_from(raw)?))
+    };
+    rows.into_iter().map(by_hash).collect()
 }
 
 /// All keys of an owner, newest first.
 pub async fn list(conn: &mut Conn, owner: OwnerId) -> Result<Vec<ApiKey>, StoreError> {
-    let sql = "SELECT id, owner_id, name, hint, scopes, created_at, expires_at, last_used_at, revoked_at
+    let sql =
+        "SELECT id, owner_id, name, hint, scopes, created_at, expires_at, last_used_at, revoked_at, hash
          FROM api_keys WHERE owner_id = $1 ORDER BY created_at DESC, id DESC";
     fetch_all!(conn, RawKey, sql, owner)?.into_iter().map(ApiKey::try_from).collect()
 }
@@ -101,7 +113,7 @@ pub async fn revoke(
     now: Timestamp,
 ) -> Result<Option<ApiKey>, StoreError> {
     let sql = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE owner_id = $1 AND id = $2
-         RETURNING id, owner_id, name, hint, scopes, created_at, expires_at, last_used_at, revoked_at";
+         RETURNING id, owner_id, name, hint, scopes, created_at, expires_at, last_used_at, revoked_at, hash";
     fetch_optional!(tx, RawKey, sql, owner, id, now)?.map(ApiKey::try_from).transpose()
 }
 

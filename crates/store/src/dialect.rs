@@ -22,6 +22,8 @@ pub enum ListOf {
     Text,
     /// Bind [`json_uuids`].
     Uuid,
+    /// Bind [`json_bytes`].
+    Bytes,
 }
 
 /// What a column of [`Dialect::rows`] holds, and how its JSON is written.
@@ -107,11 +109,16 @@ impl Dialect {
             (Self::Sqlite, ListOf::Int | ListOf::Text) => {
                 format!("SELECT value FROM json_each({placeholder})")
             }
-            (Self::Sqlite, ListOf::Uuid) => format!("SELECT unhex(value) FROM json_each({placeholder})"),
+            (Self::Sqlite, ListOf::Uuid | ListOf::Bytes) => {
+                format!("SELECT unhex(value) FROM json_each({placeholder})")
+            }
+            (Self::Postgres, ListOf::Bytes) => {
+                format!("SELECT decode(value, 'hex') FROM json_array_elements_text({placeholder}::json)")
+            }
             (Self::Postgres, of) => {
                 let cast = match of {
                     ListOf::Int => "::bigint",
-                    ListOf::Text => "",
+                    ListOf::Text | ListOf::Bytes => "",
                     ListOf::Uuid => "::uuid",
                 };
                 format!("SELECT value{cast} FROM json_array_elements_text({placeholder}::json)")
@@ -174,6 +181,13 @@ pub fn json_texts<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
 pub fn json_uuids(values: impl IntoIterator<Item = Uuid>) -> String {
     json_list(values, |text, value| {
         let _ = write!(text, "\"{}\"", value.simple());
+    })
+}
+
+/// A JSON array of byte strings as hex digits, for [`ListOf::Bytes`].
+pub fn json_bytes<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> String {
+    json_list(values, |text, value| {
+        let _ = write!(text, "\"{}\"", hex::encode(value));
     })
 }
 

@@ -36,7 +36,7 @@ pub mod users;
 
 pub use conn::{Arm, Conn, Notes, Tx};
 pub use db::{Db, DbOptions};
-pub use dialect::{Col, Dialect, ListOf, Sql, json_ints, json_rows, json_texts, json_uuids};
+pub use dialect::{Col, Dialect, ListOf, Sql, json_bytes, json_ints, json_rows, json_texts, json_uuids};
 pub use ends::{EndHook, SharedEndHook, UnrunEnd};
 pub use error::{Fault, StoreError};
 pub use migrate::{MigrationError, MigrationSet};

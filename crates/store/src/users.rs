@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use windrow_core::{OwnerId, Role, Timestamp, UserStatus};
 
-use crate::{Conn, ListOf, Sql, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, json_texts};
+use crate::{
+    Conn, ListOf, Sql, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, json_ints, json_texts,
+};
 
 crate::row! {
     /// A person or service that owns rows.
@@ -32,12 +34,21 @@ pub async fn by_sub(conn: &mut Conn, sub: &str) -> Result<Option<User>, StoreErr
 }
 
 /// Those with these subjects, in no order.
-pub async fn by_subs(conn: &mut Conn, subs: &BTreeSet<&str>) -> Result<Vec<User>, StoreError> {
+pub async fn by_subs(conn: &mut Conn, subs: &BTreeSet<String>) -> Result<Vec<User>, StoreError> {
     static FIND: Sql = Sql::new(|dialect| {
         let member = dialect.member("sub", "$1", ListOf::Text);
         format!("SELECT id, sub, role, status, created_at, updated_at FROM users WHERE {member}")
     });
-    fetch_all!(conn, User, FIND.of(conn.dialect()), json_texts(subs.iter().copied()))
+    fetch_all!(conn, User, FIND.of(conn.dialect()), json_texts(subs.iter().map(String::as_str)))
+}
+
+/// Those with these ids, in no order.
+pub async fn by_ids(conn: &mut Conn, ids: &BTreeSet<OwnerId>) -> Result<Vec<User>, StoreError> {
+    static FIND: Sql = Sql::new(|dialect| {
+        let member = dialect.member("id", "$1", ListOf::Int);
+        format!("SELECT id, sub, role, status, created_at, updated_at FROM users WHERE {member}")
+    });
+    fetch_all!(conn, User, FIND.of(conn.dialect()), json_ints(ids.iter().map(|id| id.0)))
 }
 
 pub async fn by_id(conn: &mut Conn, id: OwnerId) -> Result<Option<User>, StoreError> {

@@ -25,6 +25,7 @@ fn fixture() -> Fixture {
         scopes: vec![Scope::Read, Scope::Worker(Some("generate".into()))],
         expires_at: Some(clock.now().plus(Duration::from_secs(60))),
         revoked: false,
+        last_used_at: None,
     };
     Fixture { clock, secret: ApiKeySecret::from_random([9; 32]), record }
 }
@@ -43,7 +44,7 @@ async fn a_key_logs_its_owner_in_with_its_scopes() {
     let fixture = fixture();
     let principal = fixture.login(fixture.secret.expose()).await.unwrap();
     assert_eq!(principal.identity, Identity::Owner(OwnerId(7)));
-    assert_eq!(principal.login, Login::ApiKey(fixture.record.id));
+    assert_eq!(principal.login, Login::ApiKey { id: fixture.record.id, last_used_at: None });
     assert!(principal.allows(&Scope::Read) && principal.allows(&Scope::Worker(Some("generate".into()))));
     assert!(!principal.allows(&Scope::Write) && !principal.allows(&Scope::Worker(Some("style".into()))));
 }

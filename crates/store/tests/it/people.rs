@@ -70,8 +70,8 @@ on_both! {
             last_used_at: None, revoked_at: None,
         };
         api_keys::insert(&mut tx, &key, &[7; 32]).await.unwrap();
-        assert_eq!(api_keys::by_hash(&mut tx, &[7; 32]).await.unwrap().unwrap(), key);
-        assert!(api_keys::by_hash(&mut tx, &[8; 32]).await.unwrap().is_none());
+        let found = api_keys::by_hashes(&mut tx, &[[7; 32], [8; 32]].into()).await.unwrap();
+        assert_eq!(found, [([7; 32], key.clone())].into());
         api_keys::touch(&mut tx, key.id, CLOCK).await.unwrap();
         assert!(api_keys::revoke(&mut tx, bob, key.id, CLOCK).await.unwrap().is_none());
         let revoked = api_keys::revoke(&mut tx, ada, key.id, CLOCK).await.unwrap().unwrap();

@@ -101,7 +101,7 @@ impl TestApp {
             BlobStore::open(BlobSettings::Local(local), shared.clone()).expect("the object store opens");
         let issuer = Arc::new(LocalIssuer::generate().expect("a key"));
         let mode = TokenMode::Local(issuer.clone());
-        let authenticator = Authenticator::new(mode, Arc::new(StoredKeys(db.clone())), shared.clone())
+        let authenticator = Authenticator::new(mode, Arc::new(StoredKeys::new(db.clone())), shared.clone())
             .expect("an authenticator")
             .with_default_owner(options.default_owner);
         let store =
