@@ -80,8 +80,9 @@ impl Cluster {
         let at_dir = |source| ClusterError::Io { dir: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(at_dir)?;
         let lock = File::create(dir.join("lock")).map_err(at_dir)?;
-        // Blocks the thread: a test process has nothing to do until there is a database.
-        lock.lock().map_err(at_dir)?;
+        // Not on this thread: whoever holds the lock may need it, when several tests of one process come first.
+        let locked = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
+        let _lock = locked.map_err(io::Error::other).flatten().map_err(at_dir)?;
         if let Some(cluster) = running(dir).await {
             return Ok(cluster);
         }
