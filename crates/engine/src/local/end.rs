@@ -47,6 +47,9 @@ impl LocalEngine {
         }
         if reply.is_ok() {
             self.inner.runs.forget(run, at(run, &served));
+            if !self.inner.settings.caps.is_none() {
+                self.store().wakes().tell_of_room();
+            }
         }
         // Whichever worker ran it, ours or a remote one: the run came to an end of its own, and the job is in line again.
         if attempted && matches!(reply, Ok(EndReply::Recorded { status: JobStatus::Queued })) {

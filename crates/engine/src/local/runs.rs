@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
-use windrow_api_types::worker::{BeatReply, Lease, RunRef, StopOrder, StopReason};
+use windrow_api_types::worker::{Lease, RunRef};
 use windrow_blob::{InstallationSalt, OwnerHash};
 use windrow_core::{BudgetId, JobSeq};
 use windrow_store::held::{self, ServedJob};
@@ -51,6 +52,8 @@ pub(super) struct Runs {
     used: Mutex<HashMap<hot::RunRef, StorageUse>>,
     /// How many runs must be handed out before it is asked which of them are over ([`super::sweep`]).
     pub(super) sweep_at: AtomicUsize,
+    /// When it was last asked of each run whether somebody wants it cancelled ([`super::beat`]).
+    pub(super) cancels_asked: Mutex<Option<Duration>>,
     /// Whether the database may hold runs in this worker's name that nobody runs.
     strays: AtomicBool,
     /// Set once nothing may be handed out any more; read and written by whoever is claiming.
@@ -83,7 +86,7 @@ impl Runs {
 
     /// These runs by the numbers of their jobs, and those of which this engine knows none: it neither remembers them nor has
     /// handed them out.
-    fn by_number(&self, held: &[RunRef]) -> (HashMap<JobSeq, RunRef>, HashSet<RunRef>) {
+    pub(super) fn by_number(&self, held: &[RunRef]) -> (HashMap<JobSeq, RunRef>, HashSet<RunRef>) {
         let (mut known, mut unknown) = (HashMap::with_capacity(held.len()), HashSet::new());
         let runs = self.runs();
         for run in held {
@@ -278,18 +281,6 @@ impl LocalEngine {
             salt: self.inner.parts.salt,
             record: crate::lost::record(job, Some(run.run))?,
         })
-    }
-
-    pub(super) async fn stop_orders(&self, held: &[RunRef]) -> Result<BeatReply, EngineError> {
-        let (mut by_seq, unknown) = self.inner.runs.by_number(held);
-        for run in unknown {
-            by_seq.insert(self.served(run).await?.record.seq, run);
-        }
-        let seqs: Vec<JobSeq> = by_seq.keys().copied().collect();
-        let mut conn = self.store().read().await?;
-        let cancelled = hot::poll_cancelled(&mut conn, &seqs).await?;
-        let order = |seq: JobSeq| StopOrder { run: by_seq[&seq], reason: StopReason::Cancelled };
-        Ok(BeatReply { stop: cancelled.into_iter().map(order).collect() })
     }
 
     pub(super) fn workload(&self, name: &str) -> Result<&Arc<dyn crate::Workload>, EngineError> {

@@ -1,8 +1,12 @@
 //! What becomes of a claim of which something goes wrong: this worker goes on living, so nobody else would find its runs.
 
+use std::time::Duration;
+
 use serde_json::json;
 use windrow_core::{JobError, JobStatus};
-use windrow_engine::{Engine as _, LocalSettings, Output, RunEnd};
+use windrow_engine::testing::{Bench, Scripted};
+use windrow_engine::{ClaimRequest, Engine as _, LocalSettings, Output, RunEnd};
+use windrow_store::hot::Caps;
 use windrow_test_support::{Dialect, on_both};
 
 use crate::support::{bench, write};
@@ -66,6 +70,29 @@ on_both! {
         write(&bench, "UPDATE jobs SET workload = 'scripted'").await;
         bench.engine.end(run, end()).await.unwrap();
         assert_eq!(bench.status(id).await, JobStatus::Completed);
+    }
+
+    async fn the_end_of_a_capped_run_wakes_the_claim_that_waits_for_its_room(db) {
+        let dir = tempfile::tempdir().unwrap();
+        let caps = Caps { per_owner: Some(1), ..Caps::default() };
+        // so long a poll finds nothing in time
+        let settings = LocalSettings { caps, poll: Duration::from_secs(3_600), ..LocalSettings::default() };
+        let bench = Bench::local(db.url(), &dir.path().join("objects"), Scripted::echo(), settings).await;
+        let (first, second) = (bench.submit(json!({}), None).await, bench.submit(json!({}), None).await);
+        let run = bench.claim_one().await.run;
+        assert_eq!(run.job, first);
+        let request = ClaimRequest { slots: 5, wait_ms: 3_600_000, ..ClaimRequest::default() };
+        let waiting = bench.engine.claim(&request);
+        let end = async {
+            // asked after the claim, whose first look finds the cap reached
+            assert_eq!(bench.claim().await, []);
+            let output = Output { result: json!("answer"), artifacts: vec![] };
+            bench.engine.end(run, RunEnd::Done { output }).await
+        };
+        let both = async { futures::join!(waiting, end) };
+        let (claimed, ended) = tokio::time::timeout(Duration::from_secs(30), both).await.expect("a wake-up");
+        ended.unwrap();
+        assert_eq!(claimed.unwrap()[0].run.job, second);
     }
 
     async fn a_failure_is_recorded_whatever_its_text(db) {

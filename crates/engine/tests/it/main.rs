@@ -1,6 +1,7 @@
 //! The engine beside its database, on both databases.
 #![allow(clippy::unwrap_used)]
 
+mod cancels;
 mod claims;
 mod local;
 mod processes;

@@ -116,6 +116,13 @@ pub async fn poll_cancelled(conn: &mut crate::Conn, jobs: &[JobSeq]) -> Result<V
     Ok(rows.into_iter().map(JobSeq).collect())
 }
 
+/// The jobs that somebody asked to cancel since then, by the clock of whoever asked; also those that have ended.
+pub async fn cancels_since(conn: &mut crate::Conn, since: Timestamp) -> Result<Vec<JobSeq>, StoreError> {
+    // the index has the second condition
+    let sql = "SELECT seq FROM jobs WHERE cancel_requested_at >= $1 AND cancel_requested_at IS NOT NULL";
+    Ok(fetch_all!(conn, scalar i64, sql, since)?.into_iter().map(JobSeq).collect())
+}
+
 /// What one call of [`stop_children`] did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stopped {

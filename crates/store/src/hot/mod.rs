@@ -25,14 +25,16 @@ mod submit;
 mod workers;
 
 pub use approve::{Approval, approve, expire_approvals, reject};
-pub use cancel::{CancelAnswer, Stopped, cancel, poll_cancelled, stop_children};
+pub use cancel::{CancelAnswer, Stopped, cancel, cancels_since, poll_cancelled, stop_children};
 pub use charge::{StorageUse, use_storage};
 pub use checkpoint::{
     Checkpoint, JournalLine, Part, Progress, SaveAnswer, checkpoint, journal, parts_page, progress, save,
     saved,
 };
 pub use children::{Added, Child, NewChild, add_children, children_page};
-pub use claim::{Caps, CheckpointState, ClaimRequest, Claimed, Cursor, SUSPECT_AFTER, claim};
+pub use claim::{
+    Caps, CheckpointState, ClaimRequest, Claimed, Cursor, LineKey, SUSPECT_AFTER, below_marks, claim,
+};
 pub use end::{Closing, End, EndRun, Ended, EndedRun, Output, end_runs};
 pub use events::{Event, NewEvent, append_events, events_page};
 pub use leases::{Lease, REMOTE_POISON_AFTER, lapse, leases, renew, sweep_leases};

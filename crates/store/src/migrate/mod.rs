@@ -25,6 +25,7 @@ pub const PLATFORM: MigrationSet = crate::migration_set!(
         (4, "traceparent", "0004_traceparent"),
         (5, "work", "0005_work"),
         (6, "budget_parent", "0006_budget_parent"),
+        (7, "cancels", "0007_cancels"),
     ]
 );
 

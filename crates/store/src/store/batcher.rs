@@ -6,6 +6,7 @@ use windrow_core::SharedClock;
 use super::StoreOptions;
 use super::batch::{Batch, Moment, Reply};
 use super::log::WriteAheadLog;
+use super::looker::Looker;
 use super::unit::Unit;
 use super::wake::Wakes;
 use crate::hot::{
@@ -42,6 +43,9 @@ pub(super) struct Batcher {
     wakes: Wakes,
     fatal: watch::Sender<Option<StoreError>>,
     cursor: Cursor,
+    /// PostgreSQL: once there was a claim.
+    looker: Option<Looker>,
+    /// SQLite.
     log: Option<WriteAheadLog>,
 }
 
@@ -58,7 +62,7 @@ impl Batcher {
             Dialect::Postgres => None,
         };
         let cursor = Cursor::new(options.random);
-        Ok(Self { db, clock, options, wakes, fatal, cursor, log })
+        Ok(Self { db, clock, options, wakes, fatal, cursor, looker: None, log })
     }
 
     /// Until it is told to close, or nobody is left who could ask.
@@ -114,6 +118,10 @@ impl Batcher {
         if committed.is_err() {
             self.cursor.forget();
         }
+        if batch.claims_something() && self.db.dialect() == Dialect::Postgres {
+            let start = || Looker::start(self.db.clone(), self.wakes.clone());
+            self.looker.get_or_insert_with(start).after_claim(&self.cursor);
+        }
         let orphans = batch.finish(&committed.as_ref().map(|_| ()).map_err(Clone::clone));
         if let Ok(notes) = committed {
             self.wakes.tell(notes);
@@ -153,6 +161,9 @@ impl Batcher {
             Some(tx) => tx,
             None => self.db.begin().await?,
         };
+        if let Some(looker) = &self.looker {
+            looker.lower(&mut self.cursor);
+        }
         let (now, tick) = (self.clock.now(), self.clock.monotonic());
         let mut moment = Moment { now, tick, cursor: &mut self.cursor };
         let done = if merged {

@@ -5,6 +5,7 @@ mod batch;
 mod batcher;
 mod lanes;
 mod log;
+mod looker;
 mod operations;
 mod unit;
 mod wake;

@@ -98,6 +98,16 @@ impl Wakes {
         }
     }
 
+    /// Tells this process and the others that a run has ended which may have held others back, by a cap.
+    pub fn tell_of_room(&self) {
+        self.tell(Notes { work: true, ..Notes::default() });
+    }
+
+    /// Tells this process alone that jobs may be claimed.
+    pub(super) fn work_here(&self) {
+        self.hear(WORK);
+    }
+
     fn hear(&self, bits: u8) {
         let counters =
             [(WORK, &self.work), (CANCEL, &self.cancel), (STOPPING, &self.stopping), (LATER, &self.later)];

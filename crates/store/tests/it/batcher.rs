@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use uuid::Uuid;
-use windrow_core::{JobId, OwnerId, Priority, SharedClock, TestClock, Timestamp};
+use windrow_core::{JobId, OwnerId, Priority, SharedClock, TestClock, Timestamp, WorkerId};
 use windrow_store::fault::{FaultHook, FaultPoint};
 use windrow_store::hot::{Caps, ClaimRequest, End, EndRun, Ended, NewJob, Submitted, WorkerKind};
 use windrow_store::{Db, Store, StoreError, StoreOptions, execute, fetch_one};
@@ -26,7 +26,29 @@ fn job(n: u128, priority: Priority) -> NewJob {
     }
 }
 
-fn slots(worker: windrow_core::WorkerId, slots: usize) -> ClaimRequest {
+/// A line whose first jobs are claimed, and one that a process whose clock is late put in line before them.
+struct Marked {
+    store: Store,
+    worker: WorkerId,
+    late: JobId,
+}
+
+async fn marked(db: Db) -> Marked {
+    let clock = TestClock::shared();
+    let shared: SharedClock = Arc::<TestClock>::clone(&clock);
+    let store = Store::open(db, shared, StoreOptions::default()).await.unwrap();
+    let worker = store.register_worker("w".to_owned(), WorkerKind::Process).await.unwrap();
+    store.submit((1..=3).map(|n| job(n, Priority::Normal)).collect()).await.unwrap();
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(store.claim(slots(worker, 3)).await.unwrap().len(), 3);
+    clock.jump(-5_000_000);
+    let late = job(4, Priority::Normal);
+    store.submit(vec![late.clone()]).await.unwrap();
+    clock.jump(5_000_000);
+    Marked { store, worker, late: late.id }
+}
+
+fn slots(worker: WorkerId, slots: usize) -> ClaimRequest {
     ClaimRequest { worker, workloads: vec!["w".to_owned()], slots, caps: Caps::default(), leased: false }
 }
 
@@ -156,6 +178,38 @@ on_both! {
         let ends = claimed.iter().map(|c| EndRun { at: c.at, end: End::Complete(None) }).collect();
         let ended = store.end_runs(ends).await.unwrap();
         assert!(ended.iter().all(|answer| matches!(answer, Ended::Ended(_))));
+        store.close().await;
+    }
+
+    async fn what_comes_in_below_the_mark_of_a_line_that_never_ends_is_claimed(test) {
+        let Marked { store, worker, late } = marked(migrated(&test).await).await;
+        let (mut next, mut claimed) = (100, Vec::new());
+        let found = async {
+            while !claimed.contains(&late) {
+                store.submit(vec![job(next, Priority::Normal)]).await.unwrap();
+                next += 1;
+                claimed.extend(store.claim(slots(worker, 1)).await.unwrap().iter().map(|claimed| claimed.id));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), found).await.expect("a look below the mark");
+        store.close().await;
+    }
+
+    async fn who_waits_hears_of_what_stands_below_a_mark(test) {
+        let Marked { store, worker, late } = marked(migrated(&test).await).await;
+        let mut work = store.wakes().work();
+        let mut claimed = Vec::new();
+        let found = async {
+            while !claimed.contains(&late) {
+                work.mark_unchanged();
+                let more = store.claim(slots(worker, 5)).await.unwrap();
+                if more.is_empty() {
+                    work.changed().await.unwrap();
+                }
+                claimed.extend(more.iter().map(|claimed| claimed.id));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), found).await.expect("a wake-up");
         store.close().await;
     }
 

@@ -71,10 +71,12 @@ async fn scenario(db: Db) -> Vec<String> {
     hot::append_events(&mut tx, &[event], now).await.unwrap();
     hot::schedule_due(&mut tx, now.plus(Duration::from_secs(9))).await.unwrap();
     hot::poll_cancelled(&mut tx, &[run.at.job]).await.unwrap();
+    hot::cancels_since(&mut tx, now).await.unwrap();
     tx.commit().await.unwrap();
     bench.add(run.at, &["a", "b", "c"]).await;
     bench.end(run.at, End::Await).await;
     let children = bench.claim(9).await;
+    bench.look_below_marks().await;
     bench.end(children[0].at, End::Retry { at: now.plus(Duration::from_secs(60)), error: transient() }).await;
     bench.end(children[1].at, End::Fail { error: JobError::permanent("x", "y"), dead_letter: false }).await;
     bench.stop_all().await;

@@ -27,7 +27,8 @@ impl Caps {
         self.workloads.get(workload).copied().map(i64::from)
     }
 
-    pub(super) fn is_none(&self) -> bool {
+    /// Whether nothing is capped.
+    pub fn is_none(&self) -> bool {
         self.per_owner.is_none() && self.owners.is_empty() && self.workloads.is_empty()
     }
 }
@@ -88,27 +89,29 @@ impl<'a> Headroom<'a> {
         self.of(pair) > 0
     }
 
-    /// Shares the slots among the pairs of which something is expected, as evenly as they can be, as far as caps allow.
-    /// The others are tried with the same share, should slots be left.
+    /// Shares the slots among the pairs of which something is expected, as evenly as they can be, as far as caps allow: what
+    /// a cap leaves goes to those without one. Each gets one at least, for the pick stops by itself when it has enough. The
+    /// others are tried with the same share, should slots be left.
     pub(super) fn share(&self, pairs: &mut [Pair], wanted: usize) {
-        let count = pairs.iter().filter(|pair| !pair.is_empty()).count().max(1);
-        let (base, mut extra) = (int(wanted / count), wanted % count);
         let (mut owners, mut workloads) = (self.owners.clone(), self.workloads.clone());
-        let (expected, tried): (Vec<&mut Pair>, Vec<&mut Pair>) =
+        let (mut expected, tried): (Vec<&mut Pair>, Vec<&mut Pair>) =
             pairs.iter_mut().partition(|pair| !pair.is_empty());
-        for pair in expected.into_iter().chain(tried) {
-            let share = if pair.is_empty() { base.max(1) } else { base + int(extra.min(1)) };
-            if !pair.is_empty() {
-                extra = extra.saturating_sub(1);
-            }
-            let owner = owners.get_mut(&pair.owner);
-            let workload = workloads.get_mut(&pair.workload);
-            let room = [owner.as_deref().copied(), workload.as_deref().copied(), Some(share)];
-            pair.limit = room.into_iter().flatten().min().unwrap_or(0).max(0);
-            for room in [owner, workload].into_iter().flatten() {
-                *room -= pair.limit;
-            }
+        let even = wanted / expected.len().max(1);
+        expected.sort_by_key(|pair| !self.is_capped(pair));
+        let (mut left, mut others) = (wanted, expected.len());
+        for pair in expected {
+            let share = left.div_ceil(others.max(1)).max(1);
+            limit(pair, share, &mut owners, &mut workloads);
+            left = left.saturating_sub(usize::try_from(pair.limit).unwrap_or(0));
+            others -= 1;
         }
+        for pair in tried {
+            limit(pair, even.max(1), &mut owners, &mut workloads);
+        }
+    }
+
+    fn is_capped(&self, pair: &Pair) -> bool {
+        self.owners.contains_key(&pair.owner) || self.workloads.contains_key(&pair.workload)
     }
 
     pub(super) fn take(&mut self, workload: &str, owner: OwnerId) {
@@ -118,8 +121,21 @@ impl<'a> Headroom<'a> {
     }
 }
 
-fn int(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+/// Gives a pair its share, or what is left of its caps.
+fn limit(
+    pair: &mut Pair,
+    share: usize,
+    owners: &mut HashMap<OwnerId, i64>,
+    workloads: &mut HashMap<String, i64>,
+) {
+    let owner = owners.get_mut(&pair.owner);
+    let workload = workloads.get_mut(&pair.workload);
+    let share = i64::try_from(share).unwrap_or(i64::MAX);
+    let room = [owner.as_deref().copied(), workload.as_deref().copied(), Some(share)];
+    pair.limit = room.into_iter().flatten().min().unwrap_or(0).max(0);
+    for room in [owner, workload].into_iter().flatten() {
+        *room -= pair.limit;
+    }
 }
 
 fn owner_key(owner: OwnerId) -> String {

@@ -3,7 +3,7 @@
 //! Within a priority, claims go round-robin over the (workload, owner) pairs that have something in line, from where
 //! the process's cursor stands. The pairs are found by jumping along the key of `ready` from pair to pair; of each pair
 //! the first few rows are picked. On PostgreSQL a busy pair has thousands of dead index entries in front of its first
-//! row: a low-water mark a pair keeps picks off them.
+//! row: a low-water mark a pair keeps picks off them ([`below_marks`] finds what comes in there).
 
 mod caps;
 mod cursor;
@@ -12,7 +12,7 @@ mod pick;
 mod sqlite;
 
 pub use caps::Caps;
-pub use cursor::Cursor;
+pub use cursor::{Cursor, LineKey, below_marks};
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use windrow_core::{BudgetId, JobId, JobSeq, OwnerId, Priority, RunNo, Timestamp,
 use super::RunRef;
 use crate::{Dialect, StoreError, Tx};
 use caps::Headroom;
-use pairs::{Pair, Way, find_pairs};
+use pairs::{Pair, Pairs, Way, find_pairs};
 use pick::pick;
 
 /// Who claims what.
@@ -144,7 +144,8 @@ impl ClaimedRow {
 }
 
 /// Takes up to `slots` jobs out of line, high priority first, and makes their runs this worker's. `tick` is the
-/// monotonic clock. When the transaction is not committed after all, call [`Cursor::forget`].
+/// monotonic clock. When the transaction is not committed after all, call [`Cursor::forget`]. On PostgreSQL whatever
+/// stands below a mark is left: see [`below_marks`].
 pub async fn claim(
     tx: &mut Tx,
     request: &ClaimRequest,
@@ -167,6 +168,7 @@ pub async fn claim(
             break;
         }
     }
+    cursor.set_came_short(claimed.len() < request.slots);
     if request.leased && !claimed.is_empty() {
         super::leases::grant(tx, claimed.iter().map(|claimed| claimed.at)).await?;
     }
@@ -180,15 +182,13 @@ async fn find(
     cursor: &Cursor,
     priorities: &[Priority],
     wanted: usize,
-) -> Result<Vec<Option<Vec<Pair>>>, StoreError> {
-    let way = |priority: &Priority| {
-        let segments = cursor.segments(*priority, &request.workloads, wanted);
-        Way { priority: *priority, segments }
-    };
+) -> Result<Vec<Option<Pairs>>, StoreError> {
+    let way = |priority: &Priority| cursor.way(*priority, &request.workloads, wanted);
     let ways: Vec<Way> = priorities.iter().map(way).collect();
     let found = find_pairs(tx, &ways, wanted).await?;
-    let start = |(priority, pairs): (&Priority, Option<Vec<Pair>>)| {
-        pairs.map(|pairs| cursor.start_anywhere(*priority, pairs))
+    let start = |(priority, found): (&Priority, Option<Pairs>)| {
+        let start = |found: Pairs| Pairs { pairs: cursor.start_anywhere(*priority, found.pairs), ..found };
+        found.map(start)
     };
     Ok(priorities.iter().zip(found).map(start).collect())
 }
@@ -204,28 +204,26 @@ struct Round<'a, 'c> {
 }
 
 impl Round<'_, '_> {
-    /// Shares the free slots among the pairs, round after round, until they are full or nothing is left. What comes up
-    /// short with marks is looked at again without: woken parents and late commits stand below a mark. `first` are the pairs
-    /// of the first round, if they are known.
+    /// Shares the free slots among the pairs, round after round, until they are full or nothing is left. `first` are the
+    /// pairs of the first round, if they are known.
     async fn run(
         &mut self,
         tx: &mut Tx,
-        mut first: Option<Vec<Pair>>,
+        mut first: Option<Pairs>,
         claimed: &mut Vec<Claimed>,
     ) -> Result<(), StoreError> {
-        let mut fresh = !self.cursor.has_marks(self.priority);
         let mut blocked = 0;
         loop {
             let wanted = self.request.slots.saturating_sub(claimed.len());
             if wanted == 0 {
                 return Ok(());
             }
-            let asked = wanted + blocked;
-            let mut pairs = match first.take() {
+            let Pairs { mut pairs, are_all } = match first.take() {
                 Some(first) => first,
                 None => {
-                    let found = find(tx, self.request, self.cursor, &[self.priority], asked).await?;
-                    found.into_iter().flatten().flatten().collect()
+                    let found =
+                        find(tx, self.request, self.cursor, &[self.priority], wanted + blocked).await?;
+                    found.into_iter().flatten().next().unwrap_or_default()
                 }
             };
             let found = pairs.iter().filter(|pair| !pair.is_empty()).count();
@@ -236,19 +234,12 @@ impl Round<'_, '_> {
             blocked = found.saturating_sub(shares);
             let taken = self.pick(tx, &mut pairs, wanted, claimed).await?;
             learnt |= pairs.iter().filter(|pair| !pair.is_empty()).count() < shares;
-            let dry = found < asked && pairs.iter().all(Pair::is_exhausted);
-            if taken >= wanted {
-                return Ok(());
-            }
+            let dry = are_all && pairs.iter().all(Pair::is_exhausted);
             // pairs behind those that turned out empty, or that a cap holds back, come before second helpings
-            if !dry && (taken > 0 || learnt) {
-                continue;
-            }
-            if fresh {
+            let has_more = !dry && (taken > 0 || learnt);
+            if taken >= wanted || !has_more {
                 return Ok(());
             }
-            fresh = true;
-            self.cursor.forget_marks(self.priority);
         }
     }
 
@@ -264,8 +255,8 @@ impl Round<'_, '_> {
         for row in &rows {
             self.headroom.take(&row.workload, row.owner_id);
         }
-        let tick = (tx.dialect() == Dialect::Postgres).then_some(self.tick);
-        self.cursor.took(self.priority, pairs, &rows, rows.len() >= wanted, tick);
+        let time = (tx.dialect() == Dialect::Postgres).then_some((self.now, self.tick));
+        self.cursor.took(self.priority, pairs, &rows, rows.len() >= wanted, time);
         let taken = rows.len();
         claimed.extend(rows.into_iter().map(|row| row.into_claimed(self.now)));
         Ok(taken)

@@ -52,6 +52,16 @@ pub(super) enum Segment {
 pub(super) struct Way {
     pub(super) priority: Priority,
     pub(super) segments: Vec<Segment>,
+    /// Whether the segments lead all around.
+    pub(super) is_whole: bool,
+}
+
+/// The pairs of a round.
+#[derive(Debug, Default)]
+pub(super) struct Pairs {
+    pub(super) pairs: Vec<Pair>,
+    /// Whether they are all that there are along the way.
+    pub(super) are_all: bool,
 }
 
 /// Owners of one workload between two, both excluded, of one priority; `way` and `place` say which segment it is.
@@ -66,7 +76,7 @@ struct Gap<'a> {
 
 fn gaps(ways: &[Way]) -> Vec<Gap<'_>> {
     let mut gaps = Vec::new();
-    for (way, Way { priority, segments }) in ways.iter().enumerate() {
+    for (way, Way { priority, segments, .. }) in ways.iter().enumerate() {
         for (place, segment) in segments.iter().enumerate() {
             if let Segment::Gap { workload, low, high } = segment {
                 let rank = i64::from(priority.rank());
@@ -110,24 +120,32 @@ ORDER BY owner_id LIMIT 1";
 
 pub(super) const DISABLED: Text = "SELECT 1 FROM disabled_owners WHERE owner_id = ?1";
 
-/// Up to `wanted` pairs along each way, in their order. The walk stops when it has found so many: none for the ways that it
-/// has not come to the end of by then, but for the first.
+/// How many known pairs a round tries at least. One that turns out empty is a step in the pick; another round is two
+/// statements.
+pub(super) const TRIED: usize = 128;
+
+/// The known pairs along each way and up to `wanted` new ones, in their order. The walk stops when it has found so many: none
+/// for the ways that it has not come to the end of by then, but for the first.
 pub(super) async fn find_pairs(
     tx: &mut Tx,
     ways: &[Way],
     wanted: usize,
-) -> Result<Vec<Option<Vec<Pair>>>, StoreError> {
+) -> Result<Vec<Option<Pairs>>, StoreError> {
     let gaps = gaps(ways);
     let found = match tx.dialect() {
         Dialect::Postgres => walk_postgres(tx, &gaps, wanted).await?,
         Dialect::Sqlite => walk_sqlite(tx, &gaps, wanted).await?,
     };
-    let stopped_in = found.get(wanted.saturating_sub(1)).and_then(|(gap, _)| Some(gaps.get(*gap)?.way));
+    let stopped_at = found
+        .get(wanted.saturating_sub(1))
+        .and_then(|(gap, _)| gaps.get(*gap))
+        .map(|gap| (gap.way, gap.place));
     let mut found = found.into_iter().filter_map(|(gap, owner)| Some((gaps.get(gap)?, owner))).peekable();
     let mut along = Vec::with_capacity(ways.len());
-    for (way, Way { segments, .. }) in ways.iter().enumerate() {
+    for (way, Way { segments, is_whole, .. }) in ways.iter().enumerate() {
         let mut pairs = Vec::new();
-        for (place, segment) in segments.iter().enumerate() {
+        let seen = |place: usize| stopped_at.is_none_or(|stopped| (way, place) <= stopped);
+        for (place, segment) in segments.iter().enumerate().take_while(|(place, _)| seen(*place)) {
             match segment {
                 Segment::Known(pair) => pairs.push(pair.clone()),
                 Segment::Gap { workload, .. } => {
@@ -139,13 +157,9 @@ pub(super) async fn find_pairs(
                 }
             }
         }
-        let mut shares = 0;
-        pairs.retain(|pair| {
-            shares += usize::from(!pair.is_empty());
-            shares <= wanted
-        });
-        let whole = way == 0 || stopped_in.is_none_or(|stopped| way < stopped);
-        along.push(whole.then_some(pairs));
+        let is_walked = stopped_at.is_none_or(|(stopped, _)| way < stopped);
+        let pairs = Pairs { pairs, are_all: is_walked && *is_whole };
+        along.push((way == 0 || is_walked).then_some(pairs));
     }
     Ok(along)
 }

@@ -134,7 +134,7 @@ impl Model {
         self.jobs.get(&run.0).is_some_and(|job| job.budget.is_some())
     }
 
-    /// Each step takes a moment; marks of low water never outlive one.
+    /// Each step takes a moment; marks of low water never outlive one, so that both databases go round in the same order.
     pub fn pass_time(&mut self, step: &Step) {
         let (wall, tick) = match step {
             Step::Time { by, jump: false } => (*by, *by),

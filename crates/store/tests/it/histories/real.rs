@@ -288,6 +288,9 @@ impl Real {
             leased: false,
         };
         let cursor = self.cursors.entry(worker).or_insert_with(|| Cursor::new(worker));
+        // what a store does beside its claims
+        let below = hot::below_marks(tx, &cursor.marks()).await?;
+        cursor.lower(below);
         let claimed = hot::claim(tx, &request, cursor, at.now, at.tick).await?;
         let line = claimed.into_iter().map(|c| {
             let state = c.checkpoint.map_or("none".to_owned(), |saved| saved.state);

@@ -174,6 +174,14 @@ impl Model {
         job.place = Place::Line { run_at, scheduled: run_at > now };
     }
 
+    /// The same for one that waits for nothing any more: due, though the time of day may have gone back since.
+    fn line_up_due(&mut self, number: JobNo) {
+        self.line_up(number);
+        if let Place::Line { scheduled, .. } = &mut self.jobs.get_mut(&number).expect("it exists").place {
+            *scheduled = false;
+        }
+    }
+
     /// Level by level: parents count, and go on when nothing is left to wait for.
     fn settle(&mut self, mut counts: Vec<(JobNo, Count)>) {
         while !counts.is_empty() {
@@ -206,7 +214,7 @@ impl Model {
                 free.iter().map(|(parent, dead)| (*parent, self.go_on(*parent, *dead))).collect();
             for (parent, verdict) in verdicts {
                 match verdict {
-                    None => self.line_up(parent),
+                    None => self.line_up_due(parent),
                     Some((outcome, code)) => counts.extend(self.end_without_run(parent, outcome, code)),
                 }
             }

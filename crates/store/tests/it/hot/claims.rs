@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 use windrow_core::{Clock, JobSeq, JobStatus, OwnerId, Priority, RunNo};
-use windrow_store::execute;
 use windrow_store::hot::{
-    self, Caps, Checkpoint, ClaimRequest, Claimed, Cursor, End, Ended, Fenced, NewJob, RunRef, WorkerKind,
+    self, Caps, Checkpoint, ClaimRequest, Claimed, Cursor, Ended, Fenced, NewJob, RunRef, WorkerKind,
 };
+use windrow_store::{Dialect, execute};
 use windrow_test_support::on_both;
 
 use super::{Bench, done};
@@ -45,37 +45,52 @@ on_both! {
         assert!(seqs.is_sorted(), "first in, first out within an owner");
     }
 
-    async fn what_comes_below_a_mark_is_found(test) {
+    async fn what_comes_below_a_mark_is_found_by_a_look(test) {
         let mut bench = Bench::new(&test).await;
         let jobs: Vec<NewJob> = (0..10).map(|_| bench.job(1)).collect();
         bench.submit(&jobs).await;
-        let first = bench.claim(5).await;
-        // given back: it stands below the mark that the claim left
-        bench.end(first[0].at, End::Release).await;
-        let next = bench.claim(6).await;
-        assert_eq!(next.len(), 6);
-        assert!(next.iter().any(|claimed| claimed.at == RunRef { job: first[0].at.job, run: RunNo(2) }));
-        // a busy pair is looked at again after a second
-        let jobs: Vec<NewJob> = (0..10).map(|_| bench.job(1)).collect();
-        bench.submit(&jobs).await;
-        let taken = bench.claim(3).await;
-        bench.end(taken[0].at, End::Release).await;
         bench.clock.advance(Duration::from_secs(1));
-        assert_eq!(bench.claim(1).await[0].at.job, taken[0].at.job);
+        assert_eq!(bench.claim(5).await.len(), 5);
+        assert!(!bench.cursor.came_short());
+        bench.clock.jump(-5_000_000);
+        let late = bench.one(1).await;
+        bench.clock.jump(5_000_000);
+        let marked = bench.db.dialect() == Dialect::Postgres;
+        let next = bench.claim(6).await;
+        assert_eq!((next.len(), bench.cursor.came_short()), if marked { (5, true) } else { (6, false) });
+        bench.look_below_marks().await;
+        let seen = [next, bench.claim(6).await].concat();
+        assert!(seen.iter().any(|claimed| claimed.at.job == late), "{seen:?}");
     }
 
-    async fn what_comes_below_a_mark_is_found_though_the_line_never_ends(test) {
+    async fn what_is_put_in_line_late_is_found_above_the_mark(test) {
         let mut bench = Bench::new(&test).await;
-        let jobs: Vec<NewJob> = (0..10).map(|_| bench.job(1)).collect();
-        bench.submit(&jobs).await;
-        let late = bench.claim(3).await[0].at;
-        bench.end(late, End::Release).await;
-        let mut claimed = Vec::new();
-        for _ in 0..3 {
-            bench.clock.advance(Duration::from_millis(500));
-            claimed.push(bench.claim(1).await[0].at.job);
+        let late = bench.job(1);
+        bench.clock.advance(Duration::from_millis(50));
+        let next = bench.job(1);
+        bench.submit(&[next]).await;
+        assert_eq!(bench.claim(5).await.len(), 1);
+        // as by a submit whose commit took long
+        bench.submit(&[late]).await;
+        assert_eq!(bench.claim(5).await.len(), 1);
+    }
+
+    async fn a_mark_is_kept_while_it_keeps_claims_off_many_dead_rows(test) {
+        let mut bench = Bench::new(&test).await;
+        let (few, many) = (bench.job(1), bench.job(2));
+        for count in [100, 1_000] {
+            let owner = if count == 100 { &few } else { &many };
+            let jobs: Vec<NewJob> = (0..count).map(|_| NewJob { id: bench.job(1).id, ..owner.clone() }).collect();
+            bench.submit(&jobs).await;
+            assert_eq!(bench.claim(count).await.len(), count);
         }
-        assert!(claimed.contains(&late.job), "{late:?} waits behind {claimed:?}");
+        bench.clock.advance(Duration::from_secs(1));
+        bench.claim(1).await;
+        let kept = bench.cursor.marks().len();
+        assert_eq!(kept, usize::from(bench.db.dialect() == Dialect::Postgres), "SQLite has no dead rows");
+        bench.clock.advance(Duration::from_secs(600));
+        bench.claim(1).await;
+        assert_eq!(bench.cursor.marks(), []);
     }
 
     async fn caps_hold(test) {

@@ -114,6 +114,8 @@ on_both! {
         assert_eq!(bench.cancel(JobSeq(99)).await, CancelAnswer::NotFound);
         let mut conn = bench.db.read().await.unwrap();
         assert_eq!(hot::poll_cancelled(&mut conn, &[running]).await.unwrap(), [running]);
+        assert!(hot::cancels_since(&mut conn, bench.now()).await.unwrap().contains(&running));
+        assert_eq!(hot::cancels_since(&mut conn, bench.now().plus(Duration::from_micros(1))).await.unwrap(), []);
         drop(conn);
         let at = bench.now();
         assert_eq!(ended(&bench.end(run.at, End::Retry { at, error: transient() }).await), (RunOutcome::Cancelled, JobStatus::Cancelled));

@@ -92,6 +92,14 @@ impl Bench {
         self.claim_with(slots, Caps::default()).await
     }
 
+    /// What a store does beside its claims.
+    pub async fn look_below_marks(&mut self) {
+        let mut tx = self.db.begin().await.unwrap();
+        let found = hot::below_marks(&mut tx, &self.cursor.marks()).await.unwrap();
+        tx.commit().await.unwrap();
+        self.cursor.lower(found);
+    }
+
     pub async fn end(&mut self, at: RunRef, end: End) -> Ended {
         let mut tx = self.db.begin().await.unwrap();
         let closing = hot::end_runs(&mut tx, &[EndRun { at, end }], self.now()).await.unwrap();
