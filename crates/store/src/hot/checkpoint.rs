@@ -47,11 +47,12 @@ pub(super) async fn hold_runs(
 ) -> Result<HashSet<RunRef>, StoreError> {
     static HOLD: Sql = Sql::new(|dialect| {
         let rows = dialect.rows("$1", "i", RUN);
-        let lock = dialect.pick("", " FOR SHARE OF r");
-        format!(
-            "SELECT r.job_seq, r.run FROM {rows} CROSS JOIN running r
-             WHERE r.job_seq = i.job_seq AND r.run = i.run ORDER BY r.job_seq{lock}"
-        )
+        let held = dialect.pick(
+            "running r WHERE r.job_seq = i.job_seq AND r.run = i.run",
+            // a lock keeps the subquery one that is looked up row by row, whatever ANALYZE has seen
+            "LATERAL (SELECT * FROM running r WHERE r.job_seq = i.job_seq AND r.run = i.run FOR SHARE) r",
+        );
+        format!("SELECT r.job_seq, r.run FROM {rows} CROSS JOIN {held}")
     });
     let runs: HashSet<(i64, i64)> = runs.into_iter().map(|at| (at.job.0, at.run.0)).collect();
     let mut runs: Vec<_> = runs.into_iter().collect();

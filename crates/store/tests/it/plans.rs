@@ -194,7 +194,8 @@ async fn postgres_plan(conn: &mut Conn, text: &str) -> Vec<String> {
     rows.into_iter().filter(|row| row.contains("Scan") || row.contains("Index Cond")).collect()
 }
 
-fn scanned(dialect: Dialect, line: &str) -> Option<&str> {
+/// The hot table that a line of a plan walks from end to end; `running` also along its primary key without a condition.
+fn scanned<'a>(dialect: Dialect, line: &'a str, next: Option<&String>) -> Option<&'a str> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let after = |at: usize| words.get(at).copied().filter(|table| HOT.contains(table));
     match dialect {
@@ -203,8 +204,10 @@ fn scanned(dialect: Dialect, line: &str) -> Option<&str> {
             (words.first() == Some(&"SCAN") && !line.contains("INDEX")).then(|| after(1)).flatten()
         }
         Dialect::Postgres => {
-            let at = words.windows(3).position(|w| w[..] == ["Seq", "Scan", "on"])?;
-            after(at + 3)
+            let has_condition = next.is_some_and(|next| next.contains("Index Cond"));
+            let is_walk = line.contains("Seq Scan") || line.contains("running_pkey ") && !has_condition;
+            let at = words.iter().position(|word| *word == "on").filter(|_| is_walk)?;
+            after(at + 1)
         }
     }
 }
@@ -231,9 +234,9 @@ async fn plans(db: &Db, texts: &[String]) -> BTreeMap<String, Vec<String>> {
             Dialect::Sqlite => sqlite_plan(&mut conn, text).await,
             Dialect::Postgres => postgres_plan(&mut conn, text).await,
         };
-        for line in &plan {
+        for (place, line) in plan.iter().enumerate() {
             let line = unalias(line, text);
-            if let Some(table) = scanned(db.dialect(), &line)
+            if let Some(table) = scanned(db.dialect(), &line, plan.get(place + 1))
                 && !may_scan(text, table)
             {
                 panic!("{} scans {table}:\n{text}\n{plan:#?}", db.dialect().as_str());
@@ -259,6 +262,11 @@ async fn walk_along_indexes(test: TestDb) {
     let mut conn = db.writer().await.unwrap();
     conn.raw("ANALYZE").await.unwrap();
     drop(conn);
+    plans(&db, &texts).await;
+    // what empties itself, and was looked at then
+    let emptied =
+        "DELETE FROM ready; DELETE FROM scheduled; DELETE FROM running; DELETE FROM parents; ANALYZE";
+    db.writer().await.unwrap().raw(emptied).await.unwrap();
     plans(&db, &texts).await;
 }
 

@@ -37,36 +37,41 @@ crate::row! {
     }
 }
 
-/// The columns of the input ride along with the deleted rows: joins of one batch's rows with each other would have no
-/// index to walk. `lost` of the input: 1 counts one more, 0 starts anew, null keeps what there was.
+/// The columns of the input ride along with the held rows: joins of one batch's rows with each other would have no
+/// index to walk. The lock makes a subquery that is looked up row by row: joined, `running` was walked whole and each of its
+/// rows held against all of the input, where ANALYZE had last seen it empty. `ctid` is safe to delete by: the row is locked, and
+/// rows of `running` are never updated. `lost` of the input: 1 counts one more, 0 starts anew, null keeps what there was.
 fn postgres(fence: &str) -> String {
     format!(
         "WITH input AS MATERIALIZED (
-             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
+             SELECT DISTINCT ON (job_seq, run) * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
                                   $8::text[], $9::text[], $10::boolean[], $11::boolean[], $12::bigint[], $13::text[])
                  AS i(job_seq, run, outcome, retry_at, burnt, lost, class, code, error, user_fault, dead_letter,
                       schema_version, output)
-             ORDER BY job_seq
+             ORDER BY job_seq, run
+         ), held AS MATERIALIZED (
+             SELECT i.*, r.place, r.run AS held_run, r.owner_id, r.worker_id, r.started_at, r.attempts AS held_attempts,
+                    r.lost AS held_lost
+             FROM input i CROSS JOIN LATERAL (
+                 SELECT r.ctid AS place, r.* FROM running r WHERE {fence} FOR UPDATE) r
          ), gone AS (
-             DELETE FROM running r USING input i WHERE {fence}
-             RETURNING i.*, r.run AS held_run, r.owner_id, r.worker_id, r.started_at, r.attempts AS held_attempts,
-                       r.lost AS held_lost
+             DELETE FROM running WHERE ctid = ANY (ARRAY(SELECT place FROM held))
          ), written AS (
              INSERT INTO runs (job_seq, run, owner_id, outcome, worker_id, started_at, ended_at, retry_at, attempts, lost,
                                class, code, error, user_fault, dead_letter)
              SELECT job_seq, held_run, owner_id, outcome, worker_id, started_at, $14, retry_at, held_attempts + burnt,
                     CASE lost WHEN 1 THEN held_lost + 1 WHEN 0 THEN 0 ELSE held_lost END,
                     class, code, error, user_fault, dead_letter
-             FROM gone
+             FROM held
          ), kept AS (
              INSERT INTO results (job_seq, run, schema_version, output)
-             SELECT job_seq, run, schema_version, output FROM gone WHERE output IS NOT NULL
+             SELECT job_seq, run, schema_version, output FROM held WHERE output IS NOT NULL
              ON CONFLICT (job_seq) DO UPDATE
              SET run = excluded.run, schema_version = excluded.schema_version, output = excluded.output
          )
-         SELECT g.job_seq, g.run, j.id, j.parent_seq, j.budget_id, j.webhook_url, g.started_at,
-                EXISTS (SELECT 1 FROM parents p WHERE p.job_seq = g.job_seq) AS is_parent
-         FROM gone g JOIN jobs j ON j.seq = g.job_seq"
+         SELECT h.job_seq, h.run, j.id, j.parent_seq, j.budget_id, j.webhook_url, h.started_at,
+                EXISTS (SELECT 1 FROM parents p WHERE p.job_seq = h.job_seq) AS is_parent
+         FROM held h JOIN jobs j ON j.seq = h.job_seq"
     )
 }
 

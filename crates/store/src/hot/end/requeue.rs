@@ -95,13 +95,17 @@ fn at(row: &Held) -> RunRef {
 async fn lock_running(tx: &mut Tx, batch: &[&EndRun]) -> Result<Vec<Held>, StoreError> {
     static LOCK: Sql = Sql::new(|dialect| {
         let rows = dialect.rows("$1", "i", &[("job_seq", Col::Int), ("run", Col::Int)]);
-        let lock = dialect.pick("", " FOR UPDATE OF r");
+        let held = dialect.pick(
+            "running r CROSS JOIN jobs j WHERE r.job_seq = i.job_seq AND r.run = i.run AND j.seq = r.job_seq",
+            // a lock keeps the subquery one that is looked up row by row, whatever ANALYZE has seen
+            "LATERAL (SELECT * FROM running r WHERE r.job_seq = i.job_seq AND r.run = i.run FOR UPDATE) r
+             JOIN jobs j ON j.seq = r.job_seq",
+        );
         format!(
             "SELECT r.job_seq, r.run, j.parent_seq, j.budget_id, r.started_at, r.lost,
                     EXISTS (SELECT 1 FROM checkpoints c WHERE c.job_seq = r.job_seq AND c.run = r.run)
                     OR EXISTS (SELECT 1 FROM call_journal k WHERE k.job_seq = r.job_seq AND k.run = r.run) AS progressed
-             FROM {rows} CROSS JOIN running r CROSS JOIN jobs j
-             WHERE r.job_seq = i.job_seq AND r.run = i.run AND j.seq = r.job_seq ORDER BY r.job_seq{lock}"
+             FROM {rows} CROSS JOIN {held}"
         )
     });
     let refs: HashSet<(i64, i64)> = batch.iter().map(|end| (end.at.job.0, end.at.run.0)).collect();
